@@ -1,0 +1,61 @@
+import type { Check } from './check.ts';
+
+export type BalancerName = 'p2c' | 'round-robin' | 'random';
+
+/** What an operator decides about one service. Plain data: config makes it, every room reads its own part. */
+export interface ServicePolicy {
+  /** Exact names and `*.suffix` wildcards, lower case, without a port. */
+  readonly hosts: readonly string[];
+  readonly balancer: BalancerName;
+  readonly checks: readonly Check[];
+  readonly breaker: BreakerPolicy;
+  readonly retry: RetryPolicy;
+  readonly availability: AvailabilityPolicy;
+  readonly timeouts: ServiceTimeouts;
+  /** Requests in flight to one instance; above it the instance is passed over. 0 = no limit. */
+  readonly maxInflightPerInstance: number;
+  /** Idle connections kept to one instance, per data-plane thread. */
+  readonly maxIdleConnections: number;
+  readonly websocket: boolean;
+}
+
+export interface BreakerPolicy {
+  readonly enabled: boolean;
+  readonly consecutiveFailures: number;
+  /** 0.5 = at half of the attempts in the window. */
+  readonly failureRate: number;
+  /** Fewer attempts than this in the window decide nothing. */
+  readonly minimumAttempts: number;
+  readonly windowMs: number;
+  readonly openMs: number;
+  /** The open time doubles with every trial that fails, up to this. */
+  readonly maxOpenMs: number;
+  /** Statuses that count as failures of the instance. */
+  readonly failureStatuses: ReadonlySet<number>;
+}
+
+export interface RetryPolicy {
+  /** Attempts after the first, each on another instance. */
+  readonly attempts: number;
+  /** Retries as a share of requests. */
+  readonly budget: number;
+  readonly budgetMinPerSecond: number;
+  /** Request bodies up to this size are kept for a repeat. */
+  readonly maxBodyBytes: number;
+}
+
+export interface AvailabilityPolicy {
+  /** Below this share of available instances probe verdicts are ignored. 0 = never. */
+  readonly panicThreshold: number;
+  /** In panic: send to everyone all the same, or answer 503. */
+  readonly panicMode: 'route' | 'reject';
+  /** At most this share of the instances may be ejected; always at least one may be. */
+  readonly maxEjectedShare: number;
+}
+
+export interface ServiceTimeouts {
+  readonly connectMs: number;
+  readonly responseHeadMs: number;
+  /** No body byte moves, in either direction, for this long. */
+  readonly bodyIdleMs: number;
+}

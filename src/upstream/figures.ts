@@ -1,0 +1,48 @@
+/**
+ * Live figures of instances as a struct of arrays, indexed by an instance's slot: they cost nothing per request, can
+ * be shared between threads and are read by a scrape without a message. Rows are zeroed when a slot is given out.
+ */
+export class Figures {
+  readonly capacity: number;
+  /** Attempts begun and not ended: taken once, released once, when the response body ends. */
+  readonly inflight: Int32Array;
+  /** Relative weight, 1 by default; slow start scales it. Written on change, read by balancers. */
+  readonly weight: Float64Array;
+  /** Attempts begun, ever. */
+  readonly attempts: Float64Array;
+  /** Attempts that counted as failures, ever. */
+  readonly failures: Float64Array;
+  /** Attempts without a success between them. */
+  readonly consecutiveFailures: Int32Array;
+  /** Average time to the response head, exponentially weighted, milliseconds. 0 = no sample yet. */
+  readonly latencyMs: Float64Array;
+  /** 0 closed, 1 open, 2 half-open: written by the breaker, read by everyone. */
+  readonly breaker: Uint8Array;
+  /** `clock.now()` of the last success. */
+  readonly lastSuccessMs: Float64Array;
+
+  /** Memory is reserved for `capacity` slots at once, and touched only as they come into use. */
+  constructor(capacity: number) {
+    this.capacity = capacity;
+    const column = (bytes: number): SharedArrayBuffer => new SharedArrayBuffer(capacity * bytes);
+    this.inflight = new Int32Array(column(4));
+    this.weight = new Float64Array(column(8));
+    this.attempts = new Float64Array(column(8));
+    this.failures = new Float64Array(column(8));
+    this.consecutiveFailures = new Int32Array(column(4));
+    this.latencyMs = new Float64Array(column(8));
+    this.breaker = new Uint8Array(column(1));
+    this.lastSuccessMs = new Float64Array(column(8));
+  }
+
+  clear(slot: number): void {
+    this.inflight[slot] = 0;
+    this.weight[slot] = 1;
+    this.attempts[slot] = 0;
+    this.failures[slot] = 0;
+    this.consecutiveFailures[slot] = 0;
+    this.latencyMs[slot] = 0;
+    this.breaker[slot] = 0;
+    this.lastSuccessMs[slot] = 0;
+  }
+}
