@@ -11,6 +11,7 @@ export interface ServicePolicy {
   readonly breaker: BreakerPolicy;
   readonly retry: RetryPolicy;
   readonly availability: AvailabilityPolicy;
+  readonly hang: HangPolicy;
   readonly timeouts: ServiceTimeouts;
   /** Requests in flight to one instance; above it the instance is passed over. 0 = no limit. */
   readonly maxInflightPerInstance: number;
@@ -51,6 +52,16 @@ export interface AvailabilityPolicy {
   readonly panicMode: 'route' | 'reject';
   /** At most this share of the instances may be ejected; always at least one may be. */
   readonly maxEjectedShare: number;
+}
+
+/**
+ * When an instance counts as hanging: its oldest attempt still waiting for a response head is older than `minWaitMs`
+ * and than `p99Factor` times its recent p99, while its peers answer.
+ */
+export interface HangPolicy {
+  readonly enabled: boolean;
+  readonly minWaitMs: number;
+  readonly p99Factor: number;
 }
 
 export interface ServiceTimeouts {
