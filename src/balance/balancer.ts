@@ -6,6 +6,8 @@ export interface Candidates {
   readonly revision: number;
   /** Slots of the instances, in a stable order. Never modified. */
   readonly slots: Int32Array;
+  /** All weights are the same, so that no table of weights is needed. May be false although they are. */
+  readonly uniform: boolean;
 }
 
 /** The live numbers a balancer may read, indexed by slot. `upstream/figures.ts` has this shape. */

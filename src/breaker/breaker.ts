@@ -14,6 +14,8 @@ export interface Breaker {
   readonly state: BreakerState;
   /** `clock.now()` at which an open breaker becomes half-open; undefined unless open. */
   readonly openUntilMs: number | undefined;
+  /** Half-open, and its one trial has yet to be taken: the next `admit` gives it. */
+  readonly trialReady: boolean;
   /** Successes and failures in the current window, for `explain`. */
   readonly counts: { readonly successes: number; readonly failures: number; readonly consecutiveFailures: number };
   /** undefined: open, or half-open with its one trial under way. */

@@ -1,0 +1,41 @@
+import type { Balancer } from '../balance/balancer.ts';
+import type { Breaker, Permit } from '../breaker/breaker.ts';
+import type { HealthState } from '../core/health.ts';
+import type { Instance } from '../core/instance.ts';
+import type { ServicePolicy } from '../core/policy.ts';
+import type { View } from './view.ts';
+
+/** One registered instance for as long as it is registered or has requests in flight. Survives reloads and resets. */
+export interface Member {
+  /** Index into every column of `Figures`. Nobody else has it until `freed`. */
+  readonly slot: number;
+  readonly service: ServiceState;
+  /** Replaced when the registry changes anything but the address. */
+  readonly instance: Instance;
+  /** No longer registered: takes nothing new, and is freed when its last request has ended. */
+  readonly leaving: boolean;
+  /** Created by the first `admit`. */
+  readonly breaker: Breaker | undefined;
+  readonly health: HealthState;
+  /** The right to make one attempt; undefined where the breaker does not let it. Call `settle` on it exactly once. */
+  admit(): Permit | undefined;
+}
+
+/** One service, from when it is configured or first registered. */
+export interface ServiceState {
+  readonly name: string;
+  /** Small and unique among the services that exist: an index for columns of metrics. */
+  readonly index: number;
+  /** Named by the operator; a service that is merely registered has the default policy. */
+  readonly configured: boolean;
+  readonly policy: ServicePolicy;
+  readonly balancer: Balancer;
+  /** The current view: read it once per attempt and keep it no longer than one turn of the event loop. */
+  readonly view: View;
+  readonly members: ReadonlyMap<string, Member>;
+  /**
+   * The slot of a half-open member whose trial may be taken now, or -1. Follow it by `admit` in the same turn, or
+   * leave it: nothing is taken before `admit`. Constant time on average.
+   */
+  takeTrial(): number;
+}
