@@ -12,7 +12,9 @@ export type RegistryEvent =
   | { readonly kind: 'absent'; readonly service: string }
   /**
    * Every service of the interest has had its `reset` or `absent` since the watch began; services not named since
-   * then are absent. Sent once per watch; later ones only carry a newer revision.
+   * then are absent. The first one of a watch closes its initial read. Later ones mean "heard from the registry just
+   * now, and nothing else is new": yield one at every sign of life (a poll that found no change, a heartbeat, a progress
+   * notification), because the age that operators see counts from the last event.
    */
   | { readonly kind: 'synced'; readonly revision: string | undefined };
 
@@ -33,12 +35,21 @@ export interface RegistryInfo {
  *   The message says what failed, where, and which setting mends it. `follow` reconnects; a backend does not retry by
  *   itself beyond failing over between endpoints it was given.
  * - Silence has a deadline: a half-open connection must end in a throw.
- * - When `signal` aborts, the iteration ends (return or throw) and every socket, timer and listener is released.
+ * - When `signal` aborts, the iteration ends (return or throw) and every socket, timer and listener is released. The
+ *   same goes for a consumer that calls `return()` on the iterator.
+ * - Several watches and lists may run at once; none disturbs another.
  * - Instances from the registry are hostile until parsed: a bad one is skipped and reported through `onSkip`, and
  *   never ends the watch.
  */
 export interface RegistryBackend {
   readonly type: string;
+  /** What it says cannot age, as with a list inside the configuration: its age is shown as 0 while it is watched. */
+  readonly alwaysFresh?: boolean;
+  /**
+   * The longest time for which a live watch of this backend, past its first `synced`, can yield nothing at all. When it
+   * is exceeded, `follow` gives the watch up. A second line behind the backend's own deadline: choose it longer.
+   */
+  readonly maxSilenceMs?: number;
   watch(interest: Interest, signal: AbortSignal): AsyncIterable<RegistryEvent>;
   /** A fresh authoritative read of everything of interest, independent of any watch. Throws as `watch` does. */
   list(interest: Interest, signal: AbortSignal): Promise<ReadonlyMap<string, readonly Instance[]>>;
