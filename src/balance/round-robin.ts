@@ -11,8 +11,8 @@ const PASSES = 2 ** 30;
  * Takes turns, smoothly by weight, as nginx does, but without nginx's look at every instance for every request: static
  * stride scheduling, as gRPC's weighted round robin has it. A pass goes over all candidates; in each the heaviest has a
  * turn, and one of relative weight w has a turn in every (1/w)-th, each starting at another fraction of its stride, so
- * that the light ones do not come in a heap. Nobody is ever three turns away from what is due (nginx: two). A pick costs (heaviest / average weight) steps on average, one where all
- * are equal, and at most two passes.
+ * that the light ones do not come in a heap: tests find nobody three turns away from what is due (nginx: two). A pick
+ * costs (heaviest / average weight) steps on average, one where all are equal, and at most two passes.
  */
 export class RoundRobin implements Balancer {
   readonly #weight: Float64Array;

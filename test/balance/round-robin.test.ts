@@ -65,7 +65,7 @@ describe('round robin', () => {
 
   it('gives each exactly its share in a whole cycle', () => {
     const turns = letters(ours([4, 2, 1]), 70);
-    expect([...'abc'].map((letter) => turns.split(letter).length - 1)).toEqual([40, 20, 10]);
+    expect(['a', 'b', 'c'].map((letter) => turns.split(letter).length - 1)).toEqual([40, 20, 10]);
   });
 
   it('is never three turns away from what is due, whatever the weights: nginx stays within two', () => {
@@ -74,7 +74,7 @@ describe('round robin', () => {
         expect(worstDeviation(ours(weights), weights, 1000)).toBeLessThan(3);
         expect(worstDeviation(nginx(weights), weights, 1000)).toBeLessThan(2);
       }),
-      { numRuns: 100 },
+      { numRuns: 100, seed: 1 },
     );
   });
 
