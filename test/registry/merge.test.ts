@@ -1,0 +1,261 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { ManualClock } from '../../src/core/clock.ts';
+import { addressOf, type Instance, instance } from '../../src/core/instance.ts';
+import { isName } from '../../src/core/names.ts';
+import { addressKey } from '../../src/registry/claims.ts';
+import { type MergeSink, type MergeSource, RegistryMerge } from '../../src/registry/merge.ts';
+
+/** Stands for the fleet: keeps what it is told, and writes down every call. */
+class Fleet implements MergeSink {
+  readonly pool = new Map<string, Instance>();
+  readonly calls: string[] = [];
+  readonly services = new Set<string>();
+
+  upsert(each: Instance): void {
+    const key = `${each.service}/${each.id}`;
+    const before = this.pool.get(key);
+    if (before) expect(addressOf(before), 'a new address needs a remove first').toBe(addressOf(each));
+    expect(isName(each.id)).toBe(true);
+    expect(this.services).toContain(each.service);
+    this.pool.set(key, each);
+    this.calls.push(`+${key}`);
+  }
+
+  remove(service: string, id: string): void {
+    expect(this.pool.delete(`${service}/${id}`), `${service}/${id} was there`).toBe(true);
+    this.calls.push(`-${service}/${id}`);
+  }
+
+  known(service: string, known: boolean): void {
+    if (known) this.services.add(service);
+    else this.services.delete(service);
+  }
+
+  take(): string[] {
+    return this.calls.splice(0);
+  }
+}
+
+function twoRegistries(): {
+  fleet: Fleet;
+  clock: ManualClock;
+  merge: RegistryMerge;
+  first: MergeSource;
+  second: MergeSource;
+} {
+  const fleet = new Fleet();
+  const clock = new ManualClock();
+  const merge = new RegistryMerge(fleet, clock);
+  return { fleet, clock, merge, first: merge.source('consul'), second: merge.source('etcd') };
+}
+
+const web = (id: string, address: number, part: Partial<Instance> = {}): Instance =>
+  instance({ service: 'web', id, host: `10.0.0.${address}`, port: 80, ...part });
+
+describe('a pool of several registries', () => {
+  it('shows an address once, from when the first registry has it until the last has lost it', () => {
+    const { fleet, first, second } = twoRegistries();
+    second.put(web('a', 1), false);
+    first.put(web('a', 1), false);
+    expect(fleet.take()).toEqual(['+web/a']);
+    second.drop(web('a', 1));
+    expect(fleet.take()).toEqual([]);
+    first.drop(web('a', 1));
+    expect(fleet.take()).toEqual(['-web/a']);
+    expect(fleet.services.size).toBe(0);
+  });
+
+  it('takes weight, zone, metadata and state whole from the first registry in the order that has the address', () => {
+    const { fleet, first, second } = twoRegistries();
+    second.put(web('a', 1, { weight: 9, zone: 'b', state: 'up' }), false);
+    first.put(web('a', 1, { weight: 2, state: 'down' }), false);
+    expect(fleet.pool.get('web/a')).toMatchObject({ weight: 2, zone: undefined, state: 'down' });
+    first.drop(web('a', 1));
+    expect(fleet.pool.get('web/a')).toMatchObject({ weight: 9, zone: 'b', state: 'up' });
+  });
+
+  it('says nothing where nothing changed for the pool', () => {
+    const { fleet, first, second } = twoRegistries();
+    first.put(web('a', 1, { metadata: new Map([['k', 'v']]) }), false);
+    fleet.take();
+    first.put(web('a', 1, { metadata: new Map([['k', 'v']]) }), false);
+    first.put(web('a', 1, { metadata: new Map([['k', 'v']]) }), true);
+    second.put(web('b', 1, { weight: 7 }), false);
+    second.drop(web('b', 1));
+    expect(fleet.take()).toEqual([]);
+  });
+
+  it('recognizes an address in whatever spelling', () => {
+    const { fleet, first, second } = twoRegistries();
+    first.put(instance({ service: 'web', id: 'a', host: '2001:db8::1', port: 80 }), false);
+    second.put(instance({ service: 'web', id: 'b', host: '2001:DB8:0::1', port: 80 }), false);
+    first.put(instance({ service: 'web', id: 'n', host: 'web.internal', port: 80 }), false);
+    second.put(instance({ service: 'web', id: 'm', host: 'Web.Internal.', port: 80 }), false);
+    expect(fleet.take()).toEqual(['+web/a', '+web/n']);
+  });
+
+  it('treats an id that moves to another address as another instance', () => {
+    const { fleet, first } = twoRegistries();
+    first.put(web('a', 1), false);
+    first.drop(web('a', 1));
+    first.put(web('a', 2), false);
+    expect(fleet.take()).toEqual(['+web/a', '-web/a', '+web/a']);
+  });
+
+  it('tells a service that is known and empty from one that is not known', () => {
+    const { fleet, first, second, merge } = twoRegistries();
+    first.know('web');
+    second.know('web');
+    first.forget('web');
+    expect([...merge.services()]).toEqual(['web']);
+    second.forget('web');
+    expect([...fleet.services]).toEqual([]);
+  });
+
+  it('lets a new order decide anew', () => {
+    const { fleet, merge, first, second } = twoRegistries();
+    first.put(web('a', 1, { weight: 1 }), false);
+    second.put(web('a', 1, { weight: 2 }), false);
+    merge.setOrder(['etcd', 'consul']);
+    expect(fleet.pool.get('web/a')?.weight).toBe(2);
+  });
+
+  it('refuses a second registry of the same name, until the first is closed', () => {
+    const { merge, first } = twoRegistries();
+    expect(() => merge.source('consul')).toThrow(/two registries named consul/);
+    first.close();
+    expect(merge.source('consul').name).toBe('consul');
+  });
+});
+
+describe('where an instance came from', () => {
+  it('is told per registry, with its id there, since when, whether held, and who decides', () => {
+    const { clock, merge, first, second } = twoRegistries();
+    const startMs = clock.wall();
+    second.put(web('theirs', 1), false);
+    clock.advance(1000);
+    first.put(web('ours', 1, { state: 'degraded' }), true);
+    merge.settle();
+    expect(merge.origins('web', 'ours')).toEqual([
+      {
+        registry: 'consul',
+        registeredId: 'ours',
+        state: 'degraded',
+        held: true,
+        sinceWallMs: startMs + 1000,
+        decides: true,
+      },
+      { registry: 'etcd', registeredId: 'theirs', state: 'up', held: false, sinceWallMs: startMs, decides: false },
+    ]);
+    expect(merge.origins('web', 'nobody')).toEqual([]);
+  });
+});
+
+describe('ids of the pool', () => {
+  it('are told apart by address where two registries use one id for different addresses', () => {
+    const { fleet, first, second } = twoRegistries();
+    first.put(web('a', 1), false);
+    second.put(web('a', 2), false);
+    expect([...fleet.pool.keys()]).toEqual(['web/a', expect.stringMatching(/^web\/a-[0-9a-f]{8}$/)]);
+    second.put(web('a', 2, { weight: 3 }), false);
+    second.drop(web('a', 2));
+    expect([...fleet.pool.keys()]).toEqual(['web/a']);
+  });
+
+  it('keep within the length of a name', () => {
+    const { fleet, first, second } = twoRegistries();
+    first.put(web('x'.repeat(128), 1), false);
+    second.put(web('x'.repeat(128), 2), false);
+    expect(fleet.pool.size).toBe(2);
+  });
+
+  it('stay, once settled, while the address stays: its health hangs on it', () => {
+    const { fleet, merge, first } = twoRegistries();
+    first.put(web('old', 1), false);
+    merge.settle();
+    fleet.take();
+    // A registry that lost everything, and the instance registered anew.
+    first.put(web('old', 1), true);
+    first.put(web('new', 1), false);
+    first.drop(web('old', 1));
+    expect(fleet.take()).toEqual([]);
+    expect(merge.origins('web', 'old')).toMatchObject([{ registeredId: 'new' }]);
+    expect(first.publishedOf(web('new', 1))?.id).toBe('old');
+  });
+
+  it('are the same whichever registry answered first', () => {
+    const claim = fc.record({
+      source: fc.constantFrom(0, 1, 2),
+      id: fc.constantFrom('a', 'b', 'c'),
+      address: fc.integer({ min: 1, max: 4 }),
+    });
+    const claims = fc.uniqueArray(claim, { selector: ({ source, id }) => `${source}/${id}`, maxLength: 9 });
+    fc.assert(
+      fc.property(
+        claims.chain((list) => fc.tuple(fc.constant(list), fc.shuffledSubarray(list, { minLength: list.length }))),
+        ([one, other]) => {
+          const settledIds = (order: typeof one): string[] => {
+            const fleet = new Fleet();
+            const merge = new RegistryMerge(fleet, new ManualClock());
+            const sources = [merge.source('x'), merge.source('y'), merge.source('z')];
+            for (const each of order) sources[each.source]!.put(web(each.id, each.address), false);
+            merge.settle();
+            return [...fleet.pool].map(([key, value]) => `${key} ${value.host} ${value.weight}`).sort();
+          };
+          expect(settledIds(other)).toEqual(settledIds(one));
+        },
+      ),
+    );
+  });
+});
+
+describe('after any sequence of changes', () => {
+  interface Step {
+    readonly source: number;
+    readonly id: string;
+    readonly address: number;
+    readonly weight: number;
+    readonly gone: boolean;
+  }
+  const step = fc.record<Step>({
+    source: fc.constantFrom(0, 1, 2),
+    id: fc.constantFrom('a', 'b', 'c', 'd'),
+    address: fc.integer({ min: 1, max: 5 }),
+    weight: fc.integer({ min: 1, max: 3 }),
+    gone: fc.boolean(),
+  });
+
+  it('the pool is the union of the registries by address, decided in order, with unique ids', () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 60 }), fc.nat(60), (steps, settleAt) => {
+        const fleet = new Fleet();
+        const merge = new RegistryMerge(fleet, new ManualClock());
+        const sources = ['x', 'y', 'z'].map((name) => merge.source(name));
+        const registries = sources.map(() => new Map<string, Instance>());
+        steps.forEach((each, at) => {
+          if (at === settleAt) merge.settle();
+          const table = registries[each.source]!;
+          const before = table.get(each.id);
+          const next = web(each.id, each.address, { weight: each.weight });
+          if (before && (each.gone || before.host !== next.host)) {
+            sources[each.source]!.drop(before);
+            table.delete(each.id);
+          }
+          if (!each.gone) {
+            sources[each.source]!.put(next, false);
+            table.set(each.id, next);
+          }
+        });
+        const wanted = new Map<string, number>();
+        for (const table of [...registries].reverse()) {
+          for (const each of [...table.values()].sort((a, b) => (a.id < b.id ? 1 : -1)))
+            wanted.set(addressKey(each), each.weight);
+        }
+        const shown = new Map([...fleet.pool.values()].map((each) => [addressKey(each), each.weight]));
+        expect([...shown].sort()).toEqual([...wanted].sort());
+        expect(fleet.pool.size).toBe(wanted.size);
+      }),
+    );
+  });
+});
