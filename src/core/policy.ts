@@ -69,4 +69,6 @@ export interface ServiceTimeouts {
   readonly responseHeadMs: number;
   /** No body byte moves, in either direction, for this long. */
   readonly bodyIdleMs: number;
+  /** Nothing moves through an upgraded connection, in either direction, for this long. */
+  readonly tunnelIdleMs: number;
 }

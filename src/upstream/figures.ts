@@ -16,6 +16,8 @@ export class Figures {
   readonly consecutiveFailures: Int32Array;
   /** Average time to the response head, exponentially weighted, milliseconds. 0 = no sample yet. */
   readonly latencyMs: Float64Array;
+  /** Running estimate of the 99th percentile of the same, milliseconds. 0 = no sample yet. */
+  readonly latencyP99Ms: Float64Array;
   /** 0 closed, 1 open, 2 half-open: written by the breaker, read by everyone. */
   readonly breaker: Uint8Array;
   /** `clock.now()` of the last success. */
@@ -31,6 +33,7 @@ export class Figures {
     this.failures = new Float64Array(column(8));
     this.consecutiveFailures = new Int32Array(column(4));
     this.latencyMs = new Float64Array(column(8));
+    this.latencyP99Ms = new Float64Array(column(8));
     this.breaker = new Uint8Array(column(1));
     this.lastSuccessMs = new Float64Array(column(8));
   }
@@ -42,6 +45,7 @@ export class Figures {
     this.failures[slot] = 0;
     this.consecutiveFailures[slot] = 0;
     this.latencyMs[slot] = 0;
+    this.latencyP99Ms[slot] = 0;
     this.breaker[slot] = 0;
     this.lastSuccessMs[slot] = 0;
   }

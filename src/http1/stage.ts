@@ -1,0 +1,27 @@
+/**
+ * Memory in which messages are put together before they are written. Nearly every write is taken by the kernel at
+ * once, and the next message then uses the same memory again; what stays pending keeps just its own bytes pinned.
+ */
+export class Stage {
+  buffer: Buffer;
+  /** Where the next message begins. */
+  start = 0;
+  readonly #bytes: number;
+
+  constructor(bytes = 262_144) {
+    this.#bytes = bytes;
+    this.buffer = Buffer.allocUnsafeSlow(bytes);
+  }
+
+  /** Makes sure of `bytes` of room from `start` on, which may move `buffer` and `start`. */
+  reserve(bytes: number): void {
+    if (this.start + bytes <= this.buffer.length) return;
+    this.buffer = Buffer.allocUnsafeSlow(Math.max(this.#bytes, bytes));
+    this.start = 0;
+  }
+
+  /** The bytes up to `end` are in a pending write: they are not used again. */
+  pin(end: number): void {
+    this.start = end;
+  }
+}

@@ -1,0 +1,50 @@
+import type { Clock } from '../core/clock.ts';
+import type { TimingWheel } from '../core/wheel.ts';
+import type { HeadLimits } from '../http1/head.ts';
+import type { Stage } from '../http1/stage.ts';
+import type { AccessLog } from '../telemetry/access-log.ts';
+import type { ServiceMeters } from '../telemetry/traffic.ts';
+import type { ServiceState } from '../upstream/directory.ts';
+import type { Figures } from '../upstream/figures.ts';
+import type { Fleet } from '../upstream/fleet.ts';
+import type { Pool } from '../upstream/pool.ts';
+import type { RequestIdSource } from './headers.ts';
+import type { RetryBudget } from './retry.ts';
+
+/** What a request needs of its service, kept together so that one look-up finds it. */
+export interface Route {
+  readonly service: ServiceState;
+  readonly meters: ServiceMeters;
+  readonly budget: RetryBudget;
+}
+
+export interface Router {
+  /** Rises whenever an earlier answer of `route` may no longer hold. */
+  readonly revision: number;
+  /** `host`: lower case, without a port. */
+  route(host: string): Route | undefined;
+}
+
+/** What all exchanges of one thread share. */
+export interface ProxyContext {
+  readonly clock: Clock;
+  readonly wheel: TimingWheel;
+  readonly fleet: Pick<Fleet, 'members' | 'released'>;
+  readonly figures: Figures;
+  readonly pool: Pool;
+  readonly stage: Stage;
+  readonly router: Router;
+  readonly ids: RequestIdSource;
+  readonly limits: HeadLimits;
+  /** Of requests that reach no service. */
+  readonly strayMeters: ServiceMeters;
+  readonly accessLog: AccessLog | undefined;
+  readonly isTrustedProxy: (address: string) => boolean;
+  /** A malformed request was turned away; `reason` is of a closed set. */
+  readonly onRefused: (reason: string) => void;
+  /** Requests under way now, and how many there may be. */
+  requests: number;
+  readonly maxRequests: number;
+  /** Keep-alive connections are told to close with their next answer. */
+  stopping: boolean;
+}

@@ -1,0 +1,120 @@
+import { type Listener, listen } from '../http1/listener.ts';
+import { ServerConnection, type ServerConnectionOptions } from '../http1/server-connection.ts';
+import type { Member } from '../upstream/directory.ts';
+import type { ProxyContext } from './context.ts';
+import { Exchange } from './exchange.ts';
+import { findHanging } from './hang.ts';
+
+export interface ProxyOptions {
+  readonly context: ProxyContext;
+  readonly connection: ServerConnectionOptions;
+  /** Client connections beyond this are closed as they come. */
+  readonly maxConnections: number;
+  /** Forces the documented socket layer. For comparison and for tests. */
+  readonly plainSockets?: boolean;
+  readonly reusePort?: boolean;
+  readonly onAcceptError: (code: string) => void;
+  /** An instance whose requests hang while its peers answer; true where it was ejected. */
+  readonly onHanging: (member: Member, oldestMs: number) => boolean;
+}
+
+/** How often waiting attempts are looked through. */
+const HANG_CHECK_MS = 250;
+
+/** The data plane of one thread: its listeners and its client connections. */
+export class Proxy {
+  readonly #options: ProxyOptions;
+  readonly #exchanges = new Set<Exchange>();
+  readonly #listeners: Listener[] = [];
+  #stopHangCheck: () => void;
+  /** Client connections turned away because there were too many. */
+  refusedConnections = 0;
+
+  constructor(options: ProxyOptions) {
+    this.#options = options;
+    this.#stopHangCheck = this.#scheduleHangCheck();
+  }
+
+  get connections(): number {
+    return this.#exchanges.size;
+  }
+
+  get requests(): number {
+    return this.#options.context.requests;
+  }
+
+  /** Rejects, naming the address, where it cannot be listened on. */
+  async listen(host: string, port: number): Promise<Listener> {
+    const listener = await listen({
+      host,
+      port,
+      reusePort: this.#options.reusePort ?? false,
+      plainSockets: this.#options.plainSockets ?? false,
+      accept: () => this.#accept(),
+      onError: this.#options.onAcceptError,
+    });
+    this.#listeners.push(listener);
+    return listener;
+  }
+
+  async stopListening(listener: Listener): Promise<void> {
+    const at = this.#listeners.indexOf(listener);
+    if (at >= 0) this.#listeners.splice(at, 1);
+    await listener.close();
+  }
+
+  /** The attempts that still wait on this instance move to another one, where that does no harm. */
+  moveOff(member: Member): void {
+    for (const exchange of this.#exchanges) {
+      if (exchange.waitingOn === member.slot) exchange.moveOff();
+    }
+  }
+
+  /** From now on every answer closes its connection, and idle ones are closed. */
+  async drain(): Promise<void> {
+    this.#options.context.stopping = true;
+    const closing = this.#listeners.splice(0).map((listener) => listener.close());
+    for (const exchange of [...this.#exchanges]) exchange.connection.drain();
+    await Promise.all(closing);
+  }
+
+  /** Ends everything at once. */
+  close(): void {
+    this.#stopHangCheck();
+    for (const listener of this.#listeners.splice(0)) void listener.close();
+    for (const exchange of [...this.#exchanges]) exchange.connection.abort();
+    this.#options.context.pool.close();
+  }
+
+  #accept(): ServerConnection {
+    const exchange = new Exchange(this.#options.context);
+    const connection = new ServerConnection(this.#options.connection, exchange);
+    exchange.connection = connection;
+    this.#exchanges.add(exchange);
+    exchange.onClosed = () => {
+      this.#exchanges.delete(exchange);
+    };
+    if (this.#exchanges.size > this.#options.maxConnections) {
+      this.refusedConnections++;
+      queueMicrotask(() => {
+        connection.abort();
+      });
+    }
+    return connection;
+  }
+
+  #scheduleHangCheck(): () => void {
+    return this.#options.context.clock.after(HANG_CHECK_MS, () => {
+      this.#stopHangCheck = this.#scheduleHangCheck();
+      this.#checkHanging();
+    });
+  }
+
+  #checkHanging(): void {
+    const { clock, fleet, figures } = this.#options.context;
+    for (const { slot, oldestMs } of findHanging(this.#exchanges, clock.now(), fleet.members, figures)) {
+      const member = fleet.members[slot];
+      if (member && this.#options.onHanging(member, oldestMs)) this.moveOff(member);
+    }
+  }
+}

@@ -1,0 +1,59 @@
+/** What had left for the instance when the attempt failed. */
+export type Sent = 'nothing' | 'partial' | 'complete';
+
+export interface FailedAttempt {
+  readonly sent: Sent;
+  /** RFC 9110 section 9.2.2: doing it twice is doing it once. */
+  readonly idempotent: boolean;
+  /** All of the body that was taken from the client is still here. */
+  readonly bodyReplayable: boolean;
+  /** Some byte of a response has come: whatever it was to be, the request was at least begun. */
+  readonly responseBegan: boolean;
+  readonly attemptsLeft: number;
+}
+
+/** Whether another attempt, on another instance, can do no harm. The only place that decides this; the budget is apart. */
+export function mayRetry(attempt: FailedAttempt): boolean {
+  if (attempt.attemptsLeft <= 0 || attempt.responseBegan || !attempt.bodyReplayable) return false;
+  return attempt.sent === 'nothing' || attempt.idempotent;
+}
+
+/** Seconds of deposits that can be saved up. */
+const SAVED_SECONDS = 10;
+
+/**
+ * Retries as a share of requests, so that a failing fleet is not also trampled (Finagle's retry budget): each request
+ * deposits a fraction of a retry, time deposits a minimum, and each retry withdraws one.
+ */
+export class RetryBudget {
+  readonly #share: number;
+  readonly #perMs: number;
+  readonly #capacity: number;
+  #tokens: number;
+  #filledMs: number;
+
+  constructor(share: number, minPerSecond: number, nowMs: number) {
+    this.#share = share;
+    this.#perMs = minPerSecond / 1000;
+    this.#capacity = Math.max(1, minPerSecond * SAVED_SECONDS) + share * 1000;
+    this.#tokens = Math.max(1, minPerSecond * SAVED_SECONDS);
+    this.#filledMs = nowMs;
+  }
+
+  deposit(): void {
+    this.#tokens = Math.min(this.#capacity, this.#tokens + this.#share);
+  }
+
+  withdraw(nowMs: number): boolean {
+    this.#tokens = Math.min(this.#capacity, this.#tokens + (nowMs - this.#filledMs) * this.#perMs);
+    this.#filledMs = nowMs;
+    if (this.#tokens < 1) return false;
+    this.#tokens -= 1;
+    return true;
+  }
+
+  /** Counts a retry that is made whatever the budget says. */
+  charge(): void {
+    this.#tokens = Math.max(0, this.#tokens - 1);
+  }
+}
