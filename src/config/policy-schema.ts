@@ -1,0 +1,134 @@
+import type { z } from 'zod';
+import type { ServicePolicy } from '../core/policy.ts';
+import { hostPattern } from './addresses.ts';
+import { health } from './check-schema.ts';
+import { availability, breaker, hang, retry } from './resilience-schema.ts';
+import { choice, count, duration, flag, oneOrMore } from './scalars.ts';
+import { group } from './strict.ts';
+
+const timeouts = group({
+  connect: duration(
+    'Making a connection to an instance. Short fails over sooner, and fails on a lost packet; long waits for hosts that are gone.',
+    {
+      fallback: '1s',
+      min: '1ms',
+      max: '1m',
+    },
+  ),
+  responseHead: duration(
+    'From the request to the head of the response, per attempt. Short cuts off slow work that would have ended well; long keeps clients waiting for the hung.',
+    {
+      fallback: '30s',
+      min: '1ms',
+      max: '24h',
+    },
+  ),
+  bodyIdle: duration(
+    'No byte of a body moves, in either direction, for this long. Short breaks streams with pauses; long lets stalled clients hold connections.',
+    {
+      fallback: '60s',
+      min: '1ms',
+      max: '24h',
+    },
+  ),
+  tunnelIdle: duration(
+    'Nothing moves through a WebSocket, in either direction, for this long. Short ends those that are merely quiet; long keeps those whose client is gone.',
+    {
+      fallback: '10m',
+      min: '1s',
+      max: '24h',
+    },
+  ),
+});
+
+const shape = {
+  balancer: choice(
+    'How an instance is chosen. `p2c` takes the less busy of two random ones, and copes with slow instances; `round-robin` gives each the same count, whatever it costs them; `random` is even over many requests only.',
+    ['p2c', 'round-robin', 'random'],
+    'p2c',
+  ),
+  health,
+  breaker: breaker.prefault({}).meta({
+    description: 'The breaker of each instance: closed admits, open rejects, half-open lets one trial through.',
+  }),
+  retry: retry.prefault({}).meta({
+    description:
+      'When a failed attempt is repeated on another instance. Only where nothing was sent, or the method is idempotent and the body still at hand; never after a response has begun.',
+  }),
+  availability: availability.prefault({}).meta({ description: 'What happens when many instances are out at once.' }),
+  hang: hang.prefault({}).meta({ description: 'Hang detection.' }),
+  timeouts: timeouts.prefault({}).meta({ description: 'How long each step towards an instance may take.' }),
+  maxInflightPerInstance: count(
+    'Requests in flight to one instance; above it the instance is passed over. 0 sets no limit; low answers 503 while instances could do more.',
+    {
+      fallback: 0,
+      min: 0,
+      max: 1_000_000,
+    },
+  ),
+  maxIdleConnections: count(
+    'Idle connections kept to one instance by each data-plane thread. 0 connects anew for every request; many hold sockets on instances that need none.',
+    {
+      fallback: 64,
+      min: 0,
+      max: 65_536,
+    },
+  ),
+  websocket: flag(
+    'Whether WebSocket upgrades are passed on. Each holds its connection, and counts as in flight, until it ends.',
+    true,
+  ),
+};
+
+const SERVICE_ONLY = new Map([['hosts', 'belongs to a service under `services`: a host name leads to one service']]);
+
+/** `defaults`. */
+export const defaultsSchema = group(shape, SERVICE_ONLY).prefault({});
+
+/** `services.X`, once `defaults` are merged in. */
+export const serviceSchema = group({
+  hosts: oneOrMore(hostPattern()).prefault([]).meta({
+    description:
+      'Host names the service answers at, besides its own under `gateway.domain`. `*.example.com` takes every name below; an exact name goes before it. None leaves the one name.',
+  }),
+  ...shape,
+}).prefault({});
+
+/** What the gateway reads of a valid policy. */
+export function toServicePolicy(
+  given: z.output<typeof defaultsSchema> & { readonly hosts?: readonly string[] },
+): ServicePolicy {
+  const { breaker, retry, availability, hang, timeouts } = given;
+  return {
+    hosts: [...new Set(given.hosts ?? [])],
+    balancer: given.balancer,
+    checks: given.health,
+    breaker: {
+      enabled: breaker.enabled,
+      consecutiveFailures: breaker.consecutiveFailures,
+      failureRate: breaker.failureRate,
+      minimumAttempts: breaker.minimumAttempts,
+      windowMs: breaker.window,
+      openMs: breaker.open,
+      maxOpenMs: breaker.maxOpen,
+      failureStatuses: new Set(breaker.failureStatuses),
+    },
+    retry: {
+      attempts: retry.attempts,
+      budget: retry.budget,
+      budgetMinPerSecond: retry.budgetMinPerSecond,
+      maxBodyBytes: retry.maxBody,
+    },
+    availability,
+    hang: { enabled: hang.enabled, minWaitMs: hang.minWait, p99Factor: hang.p99Factor },
+    timeouts: {
+      connectMs: timeouts.connect,
+      responseHeadMs: timeouts.responseHead,
+      bodyIdleMs: timeouts.bodyIdle,
+      tunnelIdleMs: timeouts.tunnelIdle,
+    },
+    maxInflightPerInstance: given.maxInflightPerInstance,
+    maxIdleConnections: given.maxIdleConnections,
+    websocket: given.websocket,
+  };
+}

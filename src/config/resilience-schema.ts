@@ -1,0 +1,146 @@
+import { z } from 'zod';
+import { choice, count, duration, flag, share, size, wholeNumber } from './scalars.ts';
+import { group } from './strict.ts';
+
+export const breaker = group({
+  enabled: flag(
+    'Whether every instance has a breaker. false leaves a failing instance in rotation until its checks fail.',
+    true,
+  ),
+  consecutiveFailures: count(
+    'Failures in a row that open it. 1 opens at any hiccup; many let a dead instance fail as many requests.',
+    {
+      fallback: 5,
+      min: 1,
+      max: 10_000,
+    },
+  ),
+  failureRate: share(
+    'Share of failures in `window` that opens it. Low punishes an instance for what clients provoke; 1 opens only where nothing works.',
+    {
+      fallback: 0.5,
+      min: 0.01,
+      max: 1,
+    },
+  ),
+  minimumAttempts: count(
+    'Fewer attempts than this in `window` say nothing about the rate. 1 lets a single failure decide; many make the rate blind on quiet services.',
+    {
+      fallback: 20,
+      min: 1,
+      max: 1_000_000,
+    },
+  ),
+  window: duration(
+    'Span over which the rate is taken. Short forgets soon and sees few attempts; long remembers what is long mended.',
+    {
+      fallback: '10s',
+      min: '1s',
+      max: '10m',
+    },
+  ),
+  open: duration(
+    'How long it stays open at first; then one trial decides. Short tries a dead instance often; long leaves a mended one idle.',
+    {
+      fallback: '5s',
+      min: '10ms',
+      max: '1h',
+    },
+  ),
+  maxOpen: duration(
+    'The open time doubles with every failed trial, up to this. The same as `open` keeps it constant.',
+    {
+      fallback: '60s',
+      min: '10ms',
+      max: '24h',
+    },
+  ),
+  failureStatuses: z
+    .array(wholeNumber({ min: 400, max: 599 }))
+    .prefault([502, 503, 504])
+    .meta({
+      description:
+        'Statuses that count as a failure of the instance. With 500 in it, one bad request of a client can open breakers; an empty list counts broken connections and timeouts alone.',
+    }),
+}).superRefine((given, ctx) => {
+  if (given.maxOpen < given.open)
+    ctx.addIssue({ code: 'custom', path: ['maxOpen'], message: 'must not be less than `open`' });
+});
+
+export const retry = group({
+  attempts: count(
+    'Further attempts after the first, each on another instance. 0 hands every failure to the client; many multiply the load of an outage, as far as the budget lets them.',
+    {
+      fallback: 2,
+      min: 0,
+      max: 10,
+    },
+  ),
+  budget: share(
+    'Retries as a share of requests. 0 leaves `budgetMinPerSecond` alone; 1 lets an outage double the load.',
+    { fallback: 0.2, min: 0, max: 1 },
+  ),
+  budgetMinPerSecond: count(
+    'Retries a second that are always allowed, for services with few requests. 0 leaves those without retries.',
+    {
+      fallback: 3,
+      min: 0,
+      max: 100_000,
+    },
+  ),
+  maxBody: size(
+    'Request bodies up to this size are kept for a repeat. 0 B never repeats a request that has a body; large costs that memory per request in flight.',
+    {
+      fallback: '64KiB',
+      min: '0B',
+      max: '16MiB',
+    },
+  ),
+});
+
+export const availability = group({
+  panicThreshold: share(
+    'Below this share of available instances the verdicts of checks are ignored: that many dead at once more likely means a broken check. 0 never panics; 1 panics at the first failure.',
+    {
+      fallback: 0.5,
+      min: 0,
+      max: 1,
+    },
+  ),
+  panicMode: choice(
+    'What panic does. `route` sends to every instance all the same, some of which are dead; `reject` answers 503 and protects what is left.',
+    ['route', 'reject'],
+    'route',
+  ),
+  maxEjectedShare: share(
+    'At most this share of instances is taken out by breakers and hang detection, though always at least one. 0 is that one; 1 may take out all of them.',
+    {
+      fallback: 0.5,
+      min: 0,
+      max: 1,
+    },
+  ),
+});
+
+export const hang = group({
+  enabled: flag(
+    'Whether an instance that has stopped answering, while its peers answer, is taken out before its requests time out.',
+    true,
+  ),
+  minWait: duration(
+    'No instance is suspected before its oldest request has waited this long. Short suspects what is merely slow; long lets more requests run into a hung one.',
+    {
+      fallback: '1s',
+      min: '10ms',
+      max: '10m',
+    },
+  ),
+  p99Factor: count(
+    '… and before that wait is this many times the recent 99th percentile of the instance. 1 suspects every slow request; many find only services that are fast as a rule.',
+    {
+      fallback: 10,
+      min: 1,
+      max: 1000,
+    },
+  ),
+});

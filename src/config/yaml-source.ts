@@ -1,0 +1,77 @@
+import { Composer, LineCounter, Parser, type CST, type Document } from 'yaml';
+
+export type Path = readonly (string | number)[];
+
+/** 1-based; columns count UTF-16 units, as editors do. */
+export interface Position {
+  readonly line: number;
+  readonly column: number;
+}
+
+export interface Problem {
+  readonly position: Position;
+  readonly path: Path;
+  readonly message: string;
+}
+
+/** Nesting beyond this is refused before anything recursive sees it: the recursion of a parser ends the process. */
+const MAX_DEPTH = 64;
+
+export interface YamlSource {
+  readonly document: Document | undefined;
+  readonly problems: readonly Problem[];
+  positionOf(offset: number): Position;
+}
+
+/** Parses YAML far enough to read it, and says everything that is wrong with it as YAML. Never throws. */
+export function parseYaml(text: string): YamlSource {
+  const lines = new LineCounter();
+  const positionOf = (offset: number): Position => {
+    const { line, col } = lines.linePos(offset);
+    return { line: Math.max(1, line), column: Math.max(1, col) };
+  };
+  const problem = (offset: number, message: string): Problem => ({ position: positionOf(offset), path: [], message });
+  const tokens = [...new Parser(lines.addNewLine).parse(text)];
+  const tooDeep = findTooDeep(tokens);
+  if (tooDeep !== undefined) {
+    return { document: undefined, problems: [problem(tooDeep, `nested deeper than ${MAX_DEPTH} levels`)], positionOf };
+  }
+  const composer = new Composer({ lineCounter: lines, prettyErrors: false, uniqueKeys: false });
+  const [document, second] = [...composer.compose(tokens, true, text.length)];
+  if (document === undefined) return { document, problems: [problem(0, 'no YAML document')], positionOf };
+  const problems = [...document.errors, ...document.warnings].map((error) =>
+    problem(error.pos[0], YAML_MESSAGES.get(error.code) ?? withoutQuotes(error.message)),
+  );
+  if (second) problems.push(problem(second.range[0], 'a second document begins here; the file holds one'));
+  // What follows from half a text would only hide the mistake.
+  return { document: document.errors.length === 0 ? document : undefined, problems, positionOf };
+}
+
+const YAML_MESSAGES: ReadonlyMap<string, string> = new Map([
+  ['TAB_AS_INDENT', 'a tab is used for indentation; YAML wants spaces'],
+  [
+    'BLOCK_AS_IMPLICIT_KEY',
+    'a nested key on the same line: put it on a line of its own, or quote a text that contains ": "',
+  ],
+  ['MULTILINE_IMPLICIT_KEY', 'a key must stand on one line; is a colon or an indentation missing above?'],
+]);
+
+/** The parser quotes the source in some messages, and the source may hold a secret. */
+function withoutQuotes(message: string): string {
+  return message.replace(/: ".*$/s, '');
+}
+
+/** Offset of the first token nested too deep. Walks without recursion, since depth is what it is about. */
+function findTooDeep(tokens: readonly CST.Token[]): number | undefined {
+  const stack: { token: CST.Token | null | undefined; depth: number }[] = tokens.map((token) => ({ token, depth: 0 }));
+  for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
+    const { token, depth } = next;
+    if (!token) continue;
+    if (depth > MAX_DEPTH) return token.offset;
+    if (token.type === 'document') stack.push({ token: token.value, depth });
+    if (!('items' in token)) continue;
+    for (const item of token.items)
+      stack.push({ token: item.key, depth: depth + 1 }, { token: item.value, depth: depth + 1 });
+  }
+  return undefined;
+}
