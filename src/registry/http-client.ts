@@ -127,7 +127,7 @@ export class HttpClient {
 
   #explain(endpoint: string, cause: unknown): RegistryUnreachable {
     if (cause instanceof DeadlinePassed) {
-      const text = `${cause.message}: it hangs or is cut off; if it never answers, check ${this.#options.addressSetting}`;
+      const text = `${cause.message}: it hangs or is cut off; if it never answers, check registries[].${this.#options.addressSetting}`;
       return new RegistryUnreachable(this.#options, endpoint, { fault: 'timeout', text }, cause);
     }
     if (cause instanceof TooLarge) {
@@ -148,7 +148,7 @@ export function parseJson(reply: Pick<HttpReply, 'body' | 'endpoint'>, label: Re
     return JSON.parse(reply.body.toString('utf8')) as unknown;
   } catch (error) {
     const start = JSON.stringify(reply.body.toString('latin1', 0, 60));
-    const text = `answered something that is not JSON, beginning ${start}; check ${label.addressSetting}`;
+    const text = `answered something that is not JSON, beginning ${start}; check registries[].${label.addressSetting}`;
     throw new RegistryUnreachable(label, reply.endpoint, { fault: 'protocol', text }, error);
   }
 }
@@ -157,7 +157,7 @@ function parseBase(endpoint: string, label: RegistryLabel): URL {
   const url = URL.parse(endpoint);
   if (url && (url.protocol === 'http:' || url.protocol === 'https:') && url.search === '' && url.hash === '')
     return url;
-  const text = `that is no address; write ${label.addressSetting} like http://127.0.0.1:8500`;
+  const text = `that is no address; write registries[].${label.addressSetting} like http://127.0.0.1:8500`;
   throw new RegistryUnreachable(label, JSON.stringify(endpoint), { fault: 'unresolved', text });
 }
 

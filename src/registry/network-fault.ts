@@ -1,6 +1,9 @@
-/** What kind of thing went wrong between us and a registry. Decides the advice, and the label of a metric. */
+/**
+ * What kind of thing went wrong between us and a registry. Decides the advice, and the label of a metric.
+ * `unwell`: it answered that it cannot serve just now.
+ */
 export type NetworkFault =
-  'refused' | 'unresolved' | 'unreachable' | 'reset' | 'timeout' | 'tls' | 'certificate' | 'protocol' | 'too-large';
+  'refused' | 'unresolved' | 'unreachable' | 'reset' | 'timeout' | 'tls' | 'certificate' | 'protocol' | 'too-large' | 'unwell';
 
 /** How messages name one registry and the setting that holds its address, in the operator's own words. */
 export interface RegistryLabel {
@@ -33,7 +36,7 @@ export class AllEndpointsFailed extends RegistryUnreachable {
     const all = failures.map((failure) => failure.message).join('; ');
     super(label, failures.map((failure) => failure.endpoint).join(', '), {
       fault: first?.fault ?? 'unreachable',
-      text: first ? `none of its ${label.addressSetting} works: ${all}` : `${label.addressSetting} is empty`,
+      text: first ? `none of its endpoints works: ${all}` : `registries[].${label.addressSetting} is empty`,
     });
     this.failures = failures;
   }
@@ -46,9 +49,9 @@ export interface ExplainedFault {
 
 type Advice = readonly [fault: NetworkFault, what: string, advice: (label: RegistryLabel) => string];
 
-const address = (label: RegistryLabel): string => `check ${label.addressSetting}`;
-const authority = (): string => 'set tls.ca to the authority that signed its certificate';
-const clientCertificate = (): string => 'check tls.cert and tls.key';
+const address = (label: RegistryLabel): string => `check registries[].${label.addressSetting}`;
+const authority = (): string => 'set registries[].tls.ca to the authority that signed it';
+const clientCertificate = (): string => 'check registries[].tls.cert and .key';
 
 const ADVICE: ReadonlyMap<string, Advice> = new Map<string, Advice>([
   ['ECONNREFUSED', ['refused', 'connection refused, nothing listens there', address]],
@@ -70,7 +73,7 @@ const ADVICE: ReadonlyMap<string, Advice> = new Map<string, Advice>([
     'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
     ['certificate', 'its certificate comes from an authority not known here', authority],
   ],
-  ['CERT_SIGNATURE_FAILURE', ['certificate', 'its certificate is not signed by tls.ca', authority]],
+  ['CERT_SIGNATURE_FAILURE', ['certificate', 'its certificate is not signed by the authority it names', authority]],
   [
     'CERT_HAS_EXPIRED',
     ['certificate', 'its certificate has expired', () => 'renew it, or check the clock of this machine'],
@@ -78,7 +81,7 @@ const ADVICE: ReadonlyMap<string, Advice> = new Map<string, Advice>([
   ['CERT_NOT_YET_VALID', ['certificate', 'its certificate is not valid yet', () => 'check the clock of this machine']],
   [
     'ERR_TLS_CERT_ALTNAME_INVALID',
-    ['certificate', 'its certificate is for another name', (label) => `set tls.serverName, or ${address(label)}`],
+    ['certificate', 'its certificate is for another name', (label) => `set registries[].tls.serverName, or ${address(label)}`],
   ],
 ]);
 
@@ -104,7 +107,7 @@ function guess(error: unknown, code: string, tls: boolean): Advice {
     return [
       'certificate',
       'the certificates configured for it cannot be used',
-      () => 'check tls.ca, tls.cert and tls.key',
+      () => 'check registries[].tls: ca, cert and key',
     ];
   }
   if (/^ERR_SSL|^ERR_TLS|^ERR_OSSL/.test(code)) return ['tls', 'the TLS handshake failed', (label) => address(label)];

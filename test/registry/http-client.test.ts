@@ -143,7 +143,7 @@ describe('a request', () => {
     const reply = await client(url.replace('://', '://user:secret@')).request({ path: '/' }, never);
     expect(seen).toEqual([`Basic ${Buffer.from('user:secret').toString('base64')}`]);
     expect(() => parseJson(reply, { registry: 'main', addressSetting: 'address' })).toThrow(
-      `registry "main" at ${url}: answered something that is not JSON, beginning "<html>"; check address`,
+      `registry "main" at ${url}: answered something that is not JSON, beginning "<html>"; check registries[].address`,
     );
   });
 });
@@ -214,7 +214,7 @@ describe('what breaks', () => {
     const [port] = await freePorts(1);
     const refused = await failure(client(`http://127.0.0.1:${String(port)}`).request({ path: '/' }, never));
     expect(refused.message).toBe(
-      `registry "main" at http://127.0.0.1:${String(port)}: connection refused, nothing listens there (ECONNREFUSED); check address`,
+      `registry "main" at http://127.0.0.1:${String(port)}: connection refused, nothing listens there (ECONNREFUSED); check registries[].address`,
     );
     const unresolved = await failure(client('http://nowhere.invalid:8500').request({ path: '/' }, never));
     expect(unresolved.fault).toBe('unresolved');
@@ -223,7 +223,7 @@ describe('what breaks', () => {
     const plain = await serve(answer('ok'));
     const mixed = await failure(client(plain.replace('http:', 'https:')).request({ path: '/' }, never));
     expect([mixed.fault, mixed.message]).toEqual(['tls', expect.stringContaining('http:// or https://?')]);
-    expect(() => client('127.0.0.1:8500')).toThrow('that is no address; write address like http://127.0.0.1:8500');
+    expect(() => client('127.0.0.1:8500')).toThrow('that is no address; write registries[].address like http://127.0.0.1:8500');
   });
 
   it('ends at once when the signal aborts, before and inside the body, with the reason of the signal', async () => {
@@ -378,19 +378,19 @@ describe('TLS', () => {
     const theirs = stranger.issue('client');
     const name = 'registry.internal';
     const cases = [
-      [{ serverName: name, cert: ours.cert, key: ours.key }, 'set tls.ca'],
+      [{ serverName: name, cert: ours.cert, key: ours.key }, 'set registries[].tls.ca'],
       [{ serverName: name, ca: stranger.ca.cert, cert: ours.cert, key: ours.key }, 'tls.ca'],
-      [{ ca: authority.ca.cert, cert: ours.cert, key: ours.key }, 'set tls.serverName'],
-      [{ ca: authority.ca.cert, serverName: name }, 'check tls.cert and tls.key'],
-      [{ ca: authority.ca.cert, serverName: name, cert: theirs.cert, key: theirs.key }, 'check tls.cert and tls.key'],
+      [{ ca: authority.ca.cert, cert: ours.cert, key: ours.key }, 'set registries[].tls.serverName'],
+      [{ ca: authority.ca.cert, serverName: name }, 'check registries[].tls.cert and .key'],
+      [{ ca: authority.ca.cert, serverName: name, cert: theirs.cert, key: theirs.key }, 'check registries[].tls.cert and .key'],
     ] as const;
     for (const [tls, advice] of cases) {
       const error = await failure(client(url, { tls }).request({ path: '/' }, never));
       expect(error.message).toContain(advice);
     }
     expect(() => client(url, { tls: { cert: ours.cert, key: theirs.key } })).toThrow(
-      'check tls.ca, tls.cert and tls.key',
+      'check registries[].tls: ca, cert and key',
     );
-    expect(() => client(url, { tls: { ca: 'nonsense', cert: 'nonsense', key: 'x' } })).toThrow('tls.cert');
+    expect(() => client(url, { tls: { ca: 'nonsense', cert: 'nonsense', key: 'x' } })).toThrow('registries[].tls');
   });
 });

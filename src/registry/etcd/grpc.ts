@@ -1,0 +1,243 @@
+import {
+  connect,
+  constants,
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  type IncomingHttpHeaders,
+  type IncomingHttpStatusHeader,
+} from 'node:http2';
+import type { Clock } from '../../core/clock.ts';
+import { Deadline, DeadlinePassed } from '../deadline.ts';
+import { abortReason } from '../http-exchange.ts';
+import { TooLarge } from '../http-stream.ts';
+import { explainNetworkError, RegistryUnreachable, type RegistryLabel } from '../network-fault.ts';
+import { checkTlsMaterial, tlsOptions, type TlsMaterial } from '../tls-material.ts';
+import { frame, messages } from './grpc-framing.ts';
+import { MalformedMessage } from './protobuf.ts';
+
+export interface GrpcOptions extends RegistryLabel {
+  /** `http://host:port` for plain text, `https://host:port` for TLS. */
+  readonly endpoint: string;
+  readonly tls: TlsMaterial | undefined;
+  /** Until the server has spoken HTTP/2. */
+  readonly connectMs: number;
+  /** A larger message is an error. */
+  readonly maxMessageBytes: number;
+  readonly clock: Clock;
+}
+
+export type Metadata = Readonly<Record<string, string>>;
+
+/** The server's verdict on a call, where it is not OK (grpc.github.io, doc/statuscodes.md). */
+export class GrpcStatus extends Error {
+  override readonly name = 'GrpcStatus';
+  readonly code: number;
+
+  constructor(code: number, message: string) {
+    super(message === '' ? `status ${code}` : message);
+    this.code = code;
+  }
+}
+
+/**
+ * One connection that speaks gRPC over HTTP/2 (grpc/grpc, doc/PROTOCOL-HTTP2.md): unary and streaming calls with
+ * uncompressed messages. It never reconnects and never retries: when it breaks, every call on it fails, and it is done.
+ *
+ * Calls fail with `GrpcStatus` where the server said so, with `RegistryUnreachable` otherwise.
+ */
+export class GrpcConnection {
+  readonly #session: ClientHttp2Session;
+  readonly #options: GrpcOptions;
+  #broken: unknown;
+
+  private constructor(session: ClientHttp2Session, options: GrpcOptions) {
+    this.#session = session;
+    this.#options = options;
+    session.on('error', (error: Error) => {
+      this.#broken ??= error;
+    });
+    // A server that shuts down finishes what it was asked; a watch it would never finish.
+    session.once('goaway', () => session.destroy(new Error('the server is shutting down')));
+    // Twice a call's own: a watch whose reader is busy must not hold up the answers to heartbeats.
+    session.setLocalWindowSize(2 * WINDOW_BYTES);
+  }
+
+  /** Resolves once the server has answered in HTTP/2. */
+  static open(options: GrpcOptions, signal: AbortSignal): Promise<GrpcConnection> {
+    checkTlsMaterial(options.tls, options, options.endpoint);
+    return new Promise((resolve, reject) => {
+      if (signal.aborted) {
+        reject(abortReason(signal));
+        return;
+      }
+      const session = connect(options.endpoint, {
+        ...tlsOptions(options.tls),
+        settings: { initialWindowSize: WINDOW_BYTES, enablePush: false },
+        maxSessionMemory: 2 * (options.maxMessageBytes / 1_048_576),
+      });
+      const deadline = new Deadline(options.clock, (passed) => session.destroy(passed));
+      const onAbort = (): void => session.destroy();
+      const settle = (): void => {
+        deadline.clear();
+        signal.removeEventListener('abort', onAbort);
+      };
+      const fail = (error?: unknown): void => {
+        settle();
+        reject(signal.aborted ? abortReason(signal) : explain(options, error ?? new Error('it hung up')));
+      };
+      signal.addEventListener('abort', onAbort, { once: true });
+      deadline.set('connection', options.connectMs);
+      session.on('error', fail);
+      session.once('close', fail);
+      // A connection alone proves nothing: a frozen server accepts too, and so does one of another protocol.
+      session.once('remoteSettings', () => {
+        settle();
+        resolve(new GrpcConnection(session, options));
+      });
+    });
+  }
+
+  /** One request, one answer, within `deadlineMs`. */
+  async unary(path: string, message: Buffer, metadata: Metadata, deadlineMs: number): Promise<Buffer> {
+    // The server gives up a little later than we do: our own deadline is the one that is explained.
+    const call = this.#call(path, { ...metadata, 'grpc-timeout': `${Math.ceil(deadlineMs) + 1000}m` });
+    const deadline = new Deadline(this.#options.clock, (passed) => call.fail(passed));
+    deadline.set('answer', deadlineMs);
+    try {
+      call.send(message);
+      call.end();
+      let answer: Buffer | undefined;
+      for await (const each of call.messages()) answer = each;
+      if (!answer) throw explain(this.#options, new MalformedMessage('a call ended without an answer'));
+      return answer;
+    } finally {
+      deadline.clear();
+    }
+  }
+
+  /** A call with any number of messages in both directions; ends when either side ends it. */
+  stream(path: string, metadata: Metadata): GrpcCall {
+    return this.#call(path, metadata);
+  }
+
+  /** Ends every call and the connection. Idempotent. */
+  close(): void {
+    this.#session.destroy();
+  }
+
+  #call(path: string, metadata: Metadata): GrpcCall {
+    const options = this.#options;
+    if (this.#session.destroyed || this.#session.closed) {
+      throw explain(options, this.#broken ?? new Error('the connection is closed'));
+    }
+    const stream = this.#session.request(
+      {
+        [constants.HTTP2_HEADER_METHOD]: 'POST',
+        [constants.HTTP2_HEADER_PATH]: path,
+        [constants.HTTP2_HEADER_CONTENT_TYPE]: 'application/grpc',
+        [constants.HTTP2_HEADER_TE]: 'trailers',
+        [constants.HTTP2_HEADER_USER_AGENT]: 'fairlead',
+        ...metadata,
+      },
+      { endStream: false },
+    );
+    return new GrpcCall(stream, options.maxMessageBytes, (error) => explain(options, this.#broken ?? error));
+  }
+}
+
+/** Enough for a page of keys to arrive without waiting for window updates. */
+const WINDOW_BYTES = 4 * 1_048_576;
+
+/** One call on a connection. */
+export class GrpcCall {
+  readonly #stream: ClientHttp2Stream;
+  readonly #maxMessageBytes: number;
+  readonly #explain: (error: unknown) => Error;
+  readonly #verdict = Promise.withResolvers<GrpcStatus | undefined>();
+  #failure: unknown;
+
+  constructor(stream: ClientHttp2Stream, maxMessageBytes: number, explainError: (error: unknown) => Error) {
+    this.#stream = stream;
+    this.#maxMessageBytes = maxMessageBytes;
+    this.#explain = explainError;
+    stream.on('error', (error: Error) => {
+      this.#failure ??= error;
+    });
+    stream.once('response', (headers) => this.#onHead(headers));
+    stream.once('trailers', (trailers: IncomingHttpHeaders) => this.#verdict.resolve(statusOf(trailers)));
+    stream.once('close', () => this.#verdict.resolve(undefined));
+  }
+
+  send(message: Buffer): void {
+    this.#stream.write(frame(message));
+  }
+
+  /** Says that no message follows. */
+  end(): void {
+    this.#stream.end();
+  }
+
+  /** Cancels the call on the server too; `messages()` throws this error, explained. */
+  fail(error: Error): void {
+    this.#failure ??= error;
+    this.#stream.destroy(error);
+  }
+
+  /** Ends without a sound when the server says OK; throws in every other case. For one reader, once. */
+  async *messages(): AsyncGenerator<Buffer, void, undefined> {
+    try {
+      yield* messages(this.#stream, this.#maxMessageBytes);
+      this.#stream.end();
+    } catch (error) {
+      throw this.#explain(this.#failure ?? error);
+    } finally {
+      if (!this.#stream.writableEnded) this.#stream.close(constants.NGHTTP2_CANCEL);
+    }
+    const status = await this.#verdict.promise;
+    if (this.#failure !== undefined) throw this.#explain(this.#failure);
+    if (!status) throw this.#explain(new Error('the call ended without a status'));
+    if (status.code !== 0) throw status;
+  }
+
+  #onHead(headers: IncomingHttpHeaders & IncomingHttpStatusHeader): void {
+    const type = headers['content-type'] ?? 'nothing';
+    if (headers[':status'] !== 200 || !type.startsWith('application/grpc')) {
+      this.fail(new MalformedMessage(`HTTP status ${headers[':status'] ?? 0} with ${type} in place of gRPC`));
+    } else if (headers['grpc-status'] !== undefined) {
+      this.#verdict.resolve(statusOf(headers));
+    }
+  }
+}
+
+function statusOf(headers: IncomingHttpHeaders): GrpcStatus {
+  const code = Number(headers['grpc-status'] ?? '2');
+  const message = headers['grpc-message'];
+  return new GrpcStatus(Number.isInteger(code) ? code : 2, unescape(typeof message === 'string' ? message : ''));
+}
+
+/** grpc-message is percent-encoded UTF-8; a sender that does it wrong is shown as it is. */
+function unescape(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+function explain(options: GrpcOptions, error: unknown): RegistryUnreachable {
+  if (error instanceof RegistryUnreachable) return error;
+  const check = `check registries[].${options.addressSetting}`;
+  if (error instanceof DeadlinePassed) {
+    const text = `${error.message}: it hangs or is cut off; if it never answers, ${check}`;
+    return new RegistryUnreachable(options, options.endpoint, { fault: 'timeout', text }, error);
+  }
+  if (error instanceof TooLarge) {
+    return new RegistryUnreachable(options, options.endpoint, { fault: 'too-large', text: error.message }, error);
+  }
+  if (error instanceof MalformedMessage) {
+    const text = `what answers there is not etcd's client port (${error.message}); ${check}`;
+    return new RegistryUnreachable(options, options.endpoint, { fault: 'protocol', text }, error);
+  }
+  const tls = options.endpoint.startsWith('https:');
+  return new RegistryUnreachable(options, options.endpoint, explainNetworkError(error, options, tls), error);
+}
