@@ -1,4 +1,6 @@
+import type { CheckTiming } from '../core/check.ts';
 import { FAILURES, type FailureKind } from '../core/failure.ts';
+import type { Outcome } from '../core/outcome.ts';
 
 export interface Reply {
   readonly kind: FailureKind;
@@ -32,7 +34,7 @@ const REASONS: ReadonlyMap<number, string> = new Map([
 ]);
 
 /** A whole answer of the gateway itself: problem+json (RFC 9457) with `Proxy-Status` (RFC 9209). */
-export function renderReply(reply: Reply): string {
+export function renderReply(reply: Reply): Buffer {
   const meaning = FAILURES[reply.kind];
   const status = reply.status ?? meaning.status;
   const body = `${JSON.stringify({
@@ -55,5 +57,28 @@ export function renderReply(reply: Reply): string {
   if (status === 405) lines.push('Allow: GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS');
   if (reply.close) lines.push('Connection: close');
   else if (reply.keepAliveForOldClient) lines.push('Connection: keep-alive');
-  return `${lines.join('\r\n')}\r\n\r\n${reply.omitBody ? '' : body}`;
+  return Buffer.from(`${lines.join('\r\n')}\r\n\r\n${reply.omitBody ? '' : body}`, 'latin1');
+}
+
+/** What a client is told of a failed attempt that nobody could make good. */
+export function failureOf(outcome: Outcome, reason: string): { readonly kind: FailureKind; readonly detail: string } {
+  switch (outcome) {
+    case 'connect-failed':
+      return { kind: 'connect-failed', detail: `the instance could not be reached (${reason})` };
+    case 'timeout':
+      return { kind: 'upstream-timeout', detail: 'the instance did not answer in time' };
+    case 'protocol-error':
+      return { kind: 'upstream-protocol', detail: `the instance did not answer in HTTP (${reason})` };
+    case 'reset':
+    case 'bad-status':
+    case 'cancelled':
+    case 'success':
+      return { kind: 'upstream-reset', detail: `the instance broke the connection (${reason})` };
+  }
+}
+
+/** Soon enough after the next probe, which may bring an instance back; half a minute at most. */
+export function retryAfterSeconds(checks: readonly CheckTiming[]): number {
+  const soonestMs = Math.min(30_000, ...checks.map((check) => check.intervalMs));
+  return checks.length === 0 ? 1 : Math.max(1, Math.ceil(soonestMs / 1000));
 }

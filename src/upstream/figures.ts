@@ -1,3 +1,8 @@
+/** Share of a new sample in the average time to the response head. */
+const LATENCY_WEIGHT = 0.1;
+/** How far one sample moves the estimate of the p99, in averages. */
+const QUANTILE_STEP = 0.5;
+
 /**
  * Live figures of instances as a struct of arrays, indexed by an instance's slot: they cost nothing per request, can
  * be shared between threads and are read by a scrape without a message. Rows are zeroed when a slot is given out.
@@ -36,6 +41,18 @@ export class Figures {
     this.latencyP99Ms = new Float64Array(column(8));
     this.breaker = new Uint8Array(column(1));
     this.lastSuccessMs = new Float64Array(column(8));
+  }
+
+  /** A response head has come after `sampleMs`. */
+  answered(slot: number, sampleMs: number, nowMs: number): void {
+    this.lastSuccessMs[slot] = nowMs;
+    const before = this.latencyMs[slot] as number;
+    const average = before === 0 ? sampleMs : before + (sampleMs - before) * LATENCY_WEIGHT;
+    this.latencyMs[slot] = average;
+    // Frugal streaming estimate: at rest where one sample in a hundred lies above.
+    const step = average * QUANTILE_STEP;
+    const quantile = (this.latencyP99Ms[slot] as number) || sampleMs;
+    this.latencyP99Ms[slot] = sampleMs > quantile ? quantile + step * 0.99 : quantile - step * 0.01;
   }
 
   clear(slot: number): void {

@@ -1,0 +1,139 @@
+import type { Permit } from '../breaker/breaker.ts';
+import type { Outcome } from '../core/outcome.ts';
+import type { Member } from '../upstream/directory.ts';
+import type { PooledConnection } from '../upstream/pool.ts';
+import type { ProxyContext, Route } from './context.ts';
+import type { Sent } from './retry.ts';
+
+/** Attempts remembered, so that each goes to another instance. Retries are limited below this by the schema. */
+const MAX_TRIED = 16;
+
+/** The attempts of one request, one at a time: who was tried, and what is held of the one under way. */
+export class Attempt {
+  /** Attempts made for this request. */
+  count = 0;
+  /** Instance of the current or the last attempt; -1 = none was made. */
+  slot = -1;
+  beganMs = 0;
+  sent: Sent = 'nothing';
+  upstream: PooledConnection | undefined;
+  readonly #context: ProxyContext;
+  readonly #tried = new Int32Array(MAX_TRIED);
+  #triedCount = 0;
+  #member: Member | undefined;
+  #permit: Permit | undefined;
+  #cancelConnect: (() => void) | undefined;
+
+  constructor(context: ProxyContext) {
+    this.#context = context;
+  }
+
+  /** A new request begins. */
+  reset(): void {
+    this.count = 0;
+    this.slot = -1;
+    this.#triedCount = 0;
+  }
+
+  /** Whether somebody is left who was not tried. */
+  othersLeft(route: Route): boolean {
+    const { view, balancer } = route.service;
+    return view.trials.length > 0 || balancer.pick(view, this.#tried, this.#triedCount) >= 0;
+  }
+
+  /**
+   * Picks an instance, passes its breaker and takes a place in flight. `preferTrial`: this request may be the one that
+   * a half-open instance is tried with. Returns the member, or why there is none.
+   */
+  begin(route: Route, preferTrial: boolean): Member | 'crowded' | 'none' {
+    const { figures, fleet, clock } = this.#context;
+    const { maxInflightPerInstance } = route.service.policy;
+    let crowded = false;
+    while (this.#triedCount < MAX_TRIED) {
+      const slot = this.#pick(route, preferTrial);
+      if (slot < 0) break;
+      this.#tried[this.#triedCount++] = slot;
+      if (maxInflightPerInstance > 0 && (figures.inflight[slot] as number) >= maxInflightPerInstance) {
+        crowded = true;
+        continue;
+      }
+      const member = fleet.members[slot];
+      const permit = member?.admit();
+      if (!member || !permit) continue;
+      this.slot = slot;
+      this.#member = member;
+      this.#permit = permit;
+      (figures.inflight[slot] as number)++;
+      (figures.attempts[slot] as number)++;
+      this.count++;
+      this.sent = 'nothing';
+      this.beganMs = clock.now();
+      return member;
+    }
+    return crowded ? 'crowded' : 'none';
+  }
+
+  #pick(route: Route, preferTrial: boolean): number {
+    const { service } = route;
+    const { view } = service;
+    if (view.trials.length > 0 && (preferTrial || view.slots.length === 0)) {
+      const trial = service.takeTrial();
+      if (trial >= 0 && !this.#wasTried(trial)) return trial;
+    }
+    return service.balancer.pick(view, this.#tried, this.#triedCount);
+  }
+
+  #wasTried(slot: number): boolean {
+    for (let i = 0; i < this.#triedCount; i++) if (this.#tried[i] === slot) return true;
+    return false;
+  }
+
+  /** A pooled connection at once (true), or a new one through `done`, whatever becomes of it. `fresh`: see Pool.take. */
+  connect(fresh: boolean, done: (code: string | undefined) => void): boolean {
+    const { pool } = this.#context;
+    const idle = pool.take(this.slot, fresh);
+    if (idle) {
+      this.upstream = idle;
+      return true;
+    }
+    this.#cancelConnect = pool.connect(this.slot, (this.#member as Member).instance, (connection, code) => {
+      this.#cancelConnect = undefined;
+      this.upstream = connection;
+      done(connection ? undefined : (code ?? 'unknown'));
+    });
+    return false;
+  }
+
+  /** Closes the connection, made or being made: its state is unknown, so that nobody may use it again. */
+  drop(): void {
+    this.#cancelConnect?.();
+    this.#cancelConnect = undefined;
+    this.upstream?.client.abandon();
+    this.upstream = undefined;
+  }
+
+  /** Whether the breaker waits for this very attempt. */
+  get isTrial(): boolean {
+    return this.#permit?.trial ?? false;
+  }
+
+  /** Tells breaker and meters how it ended. Once: later calls find no permit. */
+  judge(route: Route | undefined, outcome: Outcome): void {
+    const permit = this.#permit;
+    if (!permit) return;
+    this.#permit = undefined;
+    permit.settle(outcome);
+    route?.meters.attempt(outcome);
+  }
+
+  /** Judges, and gives back the place in flight: here and nowhere else. */
+  settle(route: Route | undefined, outcome: Outcome): void {
+    this.judge(route, outcome);
+    const member = this.#member;
+    if (!member) return;
+    this.#member = undefined;
+    const { figures, fleet } = this.#context;
+    (figures.inflight[this.slot] as number)--;
+    if (member.leaving) fleet.released(member);
+  }
+}
