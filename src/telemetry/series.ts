@@ -1,0 +1,189 @@
+/** One family of the exposition. */
+export interface Series {
+  readonly name: string;
+  readonly type: 'counter' | 'gauge' | 'histogram';
+  readonly help: string;
+  readonly labels: readonly string[];
+}
+
+const series = (type: Series['type'], name: string, labels: readonly string[], help: string): Series => ({
+  name: `fairlead_${name}`,
+  type,
+  help,
+  labels,
+});
+
+/**
+ * Every series of the gateway, declared once. The table in docs/observability.md repeats it, and a test keeps the
+ * two in step.
+ */
+export const SERIES = {
+  requests: series(
+    'counter',
+    'requests_total',
+    ['service', 'method', 'code'],
+    'Requests by the status the client got; (none) is no service, (other) is those beyond the limit of labels.',
+  ),
+  requestDuration: series(
+    'histogram',
+    'request_duration_seconds',
+    ['service'],
+    'Time from the first byte of the request head to the last byte of the response.',
+  ),
+  requestOverhead: series(
+    'histogram',
+    'request_overhead_seconds',
+    ['service'],
+    'The part of a request that neither an instance nor the client caused: what the gateway itself added.',
+  ),
+  attempts: series('counter', 'attempts_total', ['service', 'outcome'], 'Attempts on instances by how they ended.'),
+  retries: series(
+    'counter',
+    'retries_total',
+    ['service', 'reason'],
+    'Attempts after the first, by why they were made.',
+  ),
+  retryBudgetExhausted: series(
+    'counter',
+    'retry_budget_exhausted_total',
+    ['service'],
+    'Retries that were wanted and safe, and that the retry budget forbade.',
+  ),
+  instances: series(
+    'gauge',
+    'instances',
+    ['service', 'state'],
+    'Instances by state: available, degraded, or the first reason against them.',
+  ),
+  instanceUp: series(
+    'gauge',
+    'instance_up',
+    ['service', 'instance'],
+    '1 while nothing is against the instance: registry, probes, breaker, ejection and drain all let it take traffic.',
+  ),
+  instanceInflight: series(
+    'gauge',
+    'instance_inflight',
+    ['service', 'instance'],
+    'Attempts begun on the instance and not ended yet.',
+  ),
+  instanceRequests: series(
+    'counter',
+    'instance_requests_total',
+    ['service', 'instance'],
+    'Attempts begun on the instance.',
+  ),
+  instancesOmitted: series(
+    'gauge',
+    'instance_series_omitted',
+    [],
+    'Instances without series of their own in this scrape, because their number is limited.',
+  ),
+  servicesOmitted: series(
+    'gauge',
+    'service_series_omitted',
+    [],
+    'Services counted together as (other), because the number of service labels is limited.',
+  ),
+  breakerState: series(
+    'gauge',
+    'breaker_state',
+    ['service', 'instance'],
+    'Breaker of the instance: 0 closed, 1 open, 2 half-open.',
+  ),
+  breakerTransitions: series(
+    'counter',
+    'breaker_transitions_total',
+    ['service', 'to'],
+    'Changes of state of the breakers of a service, by the state they went to.',
+  ),
+  panic: series(
+    'gauge',
+    'panic',
+    ['service'],
+    '1 while too few instances of the service are available and probe verdicts are ignored.',
+  ),
+  probes: series('counter', 'probes_total', ['service', 'type', 'result'], 'Probes that have ended, by result.'),
+  probeDuration: series('histogram', 'probe_duration_seconds', ['type'], 'Time that probes took.'),
+  probeLag: series('histogram', 'probe_lag_seconds', [], 'How late probes began, measured from when they were due.'),
+  registryUp: series(
+    'gauge',
+    'registry_up',
+    ['registry'],
+    '1 while the registry is connected and its watch is in step.',
+  ),
+  registryAge: series(
+    'gauge',
+    'registry_age_seconds',
+    ['registry'],
+    'Time since the registry last confirmed what is known from it.',
+  ),
+  registryEvents: series(
+    'counter',
+    'registry_events_total',
+    ['registry', 'kind'],
+    'Events received from the registry.',
+  ),
+  registryPropagation: series(
+    'histogram',
+    'registry_propagation_seconds',
+    ['registry'],
+    'Time from receiving a change to publishing the view that carries it.',
+  ),
+  registryResyncs: series(
+    'counter',
+    'registry_resyncs_total',
+    ['registry', 'reason'],
+    'Times everything was read anew from the registry.',
+  ),
+  registryDrift: series(
+    'counter',
+    'registry_drift_total',
+    ['registry'],
+    'Differences a fresh read found that the watch had not told.',
+  ),
+  registryLeaderChanges: series(
+    'counter',
+    'registry_leader_changes_total',
+    ['registry'],
+    'Changes of the leader the registry named.',
+  ),
+  registrations: series(
+    'counter',
+    'registrations_total',
+    ['service'],
+    'Registrations accepted by the embedded registry.',
+  ),
+  deregistrations: series(
+    'counter',
+    'deregistrations_total',
+    ['service', 'reason'],
+    'Registrations of the embedded registry that ended, by why.',
+  ),
+  badRequests: series(
+    'counter',
+    'bad_requests_total',
+    ['reason'],
+    'Requests refused as malformed before any instance saw a byte of them.',
+  ),
+  connections: series(
+    'gauge',
+    'connections',
+    ['side', 'state'],
+    'Open connections: downstream (clients) and upstream (instances), active with a request or idle.',
+  ),
+  configReloads: series('counter', 'config_reloads_total', ['result'], 'Attempts to reload the configuration.'),
+  logLinesDropped: series(
+    'counter',
+    'log_lines_dropped_total',
+    ['log'],
+    'Log lines given up because their destination was too slow or broken. Requests never wait for a log.',
+  ),
+  eventLoopLag: series(
+    'histogram',
+    'event_loop_lag_seconds',
+    [],
+    'How late a timer of the control thread fired, sampled ten times a second.',
+  ),
+  buildInfo: series('gauge', 'build_info', ['version', 'node'], 'Always 1; the labels say what runs.'),
+} as const satisfies Record<string, Series>;
