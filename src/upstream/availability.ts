@@ -1,5 +1,6 @@
 import type { BreakerState, HealthState, ProbeState } from '../core/health.ts';
 import type { RegisteredState } from '../core/instance.ts';
+import type { AvailabilityPolicy } from '../core/policy.ts';
 
 /** The gates an instance must pass, in the order in which `explain` names them. */
 export const GATES = ['registered', 'drain', 'ejection', 'breaker', 'probe'] as const;
@@ -35,19 +36,23 @@ export interface Availability {
   readonly why: Why;
 }
 
+export interface Standing extends HealthState {
+  /** A probe has succeeded since the gateway has known this instance. */
+  readonly passedOnce: boolean;
+}
+
 /**
  * What one instance may have, from its independent reasons and the mode of its service. The whole truth table: nothing
- * else decides. `passedOnce`: a probe has succeeded since the gateway has known this instance; panic is for instances
- * that worked and are doubted, never for those that have yet to work.
+ * else decides. Panic is for instances that worked and are doubted, never for those that have yet to work.
  */
-export function availability(health: HealthState, passedOnce: boolean, panic: Panic): Availability {
+export function availability(health: Standing, panic: Panic): Availability {
   if (health.registered === 'down') return none('registered-down');
   if (health.drained) return none('drained');
   if (health.ejected) return none('ejected');
   if (health.breaker === 'open') return none('breaker-open');
   const probed = health.probe === 'passing' || health.probe === 'degraded';
   if (!probed) {
-    if (!passedOnce) return none('never-passed');
+    if (!health.passedOnce) return none('never-passed');
     if (panic !== 'route') return none(health.probe === 'failing' ? 'probe-failing' : 'probe-unknown');
   }
   // A breaker recovers by its trial alone, so that rejecting trials would keep a panic going for ever.
@@ -64,24 +69,25 @@ const REGISTERED: readonly RegisteredState[] = ['up', 'degraded', 'down'];
 const PROBE: readonly ProbeState[] = ['unknown', 'passing', 'degraded', 'failing'];
 const BREAKER: readonly BreakerState[] = ['closed', 'open', 'half-open'];
 
-/** Everything `availability` asks of one instance, in 9 bits: a service of 100,000 is judged by table look-ups. */
-export const CODES = 512;
+/** A `Standing` in 9 bits, so that a service of 100,000 is judged by table look-ups. */
+const CODES = 512;
 const EJECTED = 64;
 const DRAINED = 128;
 const PASSED_ONCE = 256;
 
-export function pack(health: HealthState, passedOnce: boolean): number {
+export function pack(standing: Standing): number {
   return (
-    REGISTERED.indexOf(health.registered) |
-    (PROBE.indexOf(health.probe) << 2) |
-    (BREAKER.indexOf(health.breaker) << 4) |
-    (health.ejected ? EJECTED : 0) |
-    (health.drained ? DRAINED : 0) |
-    (passedOnce ? PASSED_ONCE : 0)
+    REGISTERED.indexOf(standing.registered) |
+    (PROBE.indexOf(standing.probe) << 2) |
+    (BREAKER.indexOf(standing.breaker) << 4) |
+    (standing.ejected ? EJECTED : 0) |
+    (standing.drained ? DRAINED : 0) |
+    (standing.passedOnce ? PASSED_ONCE : 0)
   );
 }
 
-export function unpack(code: number): HealthState & { readonly passedOnce: boolean } {
+/** Codes that `pack` never makes read as out of service. */
+export function unpack(code: number): Standing {
   return {
     registered: REGISTERED[code & 3] ?? 'down',
     probe: PROBE[(code >> 2) & 3] ?? 'unknown',
@@ -92,58 +98,87 @@ export function unpack(code: number): HealthState & { readonly passedOnce: boole
   };
 }
 
-/** Bits of `FACTS`: what a service counts of its instances, mode of panic aside. */
-export const FACT = {
+/** What a service counts of its instances. `FACTS` has one bit of each code for each, in this order. */
+export const COUNTED = [
   /** May have full traffic without panic. */
-  available: 1,
+  'available',
   /** Part of the whole of which panic asks how much is available: see `panicOf`. */
-  countsForPanic: 2,
+  'accountable',
   /** Held back by probes alone: panic would let it in. */
-  readmittable: 4,
+  'readmittable',
   /** Out by breaker or ejection. */
-  out: 8,
+  'out',
   /** Would have full traffic without panic, were it not out. */
-  broken: 16,
+  'broken',
   /** Would have full traffic in panic, were it not out. */
-  brokenInPanic: 32,
-} as const;
+  'brokenInPanic',
+] as const;
+export type Counted = (typeof COUNTED)[number];
 
-/** For each code, its `FACT` bits. */
-export const FACTS: Uint8Array = tabulate((code) => {
-  const { passedOnce, ...health } = unpack(code);
-  const mended: HealthState = { ...health, breaker: 'closed', ejected: false };
-  const out = health.breaker !== 'closed' || health.ejected;
-  const available = availability(health, passedOnce, 'off').traffic === 'full';
-  const bit = (held: boolean, fact: number): number => (held ? fact : 0);
-  return (
-    bit(available, FACT.available) |
-    bit(health.registered !== 'down' && !health.drained && passedOnce, FACT.countsForPanic) |
-    bit(!available && availability(health, passedOnce, 'route').traffic === 'full', FACT.readmittable) |
-    bit(out, FACT.out) |
-    bit(out && availability(mended, passedOnce, 'off').traffic === 'full', FACT.broken) |
-    bit(out && availability(mended, passedOnce, 'route').traffic === 'full', FACT.brokenInPanic)
-  );
-});
-
-export const NO_TRAFFIC = 0;
-export const FULL_TRAFFIC = 1;
-export const TRIAL_ONLY = 2;
-
-/** For each mode and code: `NO_TRAFFIC`, `FULL_TRAFFIC` or `TRIAL_ONLY`. */
-export const TRAFFIC: Readonly<Record<Panic, Uint8Array>> = {
-  off: trafficTable('off'),
-  route: trafficTable('route'),
-  reject: trafficTable('reject'),
-};
-
-function trafficTable(panic: Panic): Uint8Array {
-  return tabulate((code) => {
-    const { passedOnce, ...health } = unpack(code);
-    const { traffic } = availability(health, passedOnce, panic);
-    return traffic === 'full' ? FULL_TRAFFIC : traffic === 'trial' ? TRIAL_ONLY : NO_TRAFFIC;
-  });
+function isCounted(standing: Standing, what: Counted): boolean {
+  const has = (who: Standing, panic: Panic): boolean => availability(who, panic).traffic === 'full';
+  const out = standing.breaker !== 'closed' || standing.ejected;
+  const mended: Standing = { ...standing, breaker: 'closed', ejected: false };
+  switch (what) {
+    case 'available':
+      return has(standing, 'off');
+    case 'accountable':
+      return standing.registered !== 'down' && !standing.drained && standing.passedOnce;
+    case 'readmittable':
+      return has(standing, 'route') && !has(standing, 'off');
+    case 'out':
+      return out;
+    case 'broken':
+      return out && has(mended, 'off');
+    case 'brokenInPanic':
+      return out && has(mended, 'route');
+  }
 }
 
-function tabulate(valueOf: (code: number) => number): Uint8Array {
-  return Uint8Array.from({ length: CODES }, (_, code) => valueOf(code));
+/** For each code, bit i = it is counted as `COUNTED[i]`. */
+export const FACTS = tabulate((standing) =>
+  COUNTED.reduce((bits, what, at) => bits | (isCounted(standing, what) ? 1 << at : 0), 0),
+);
+
+const TRAFFIC_KINDS: readonly Traffic[] = ['none', 'full', 'trial'];
+export const FULL = 1;
+export const TRIAL = 2;
+
+/** For each mode and code: 0 = no traffic, `FULL`, `TRIAL`. */
+export const TRAFFIC: Readonly<Record<Panic, Uint8Array>> = {
+  off: trafficIn('off'),
+  route: trafficIn('route'),
+  reject: trafficIn('reject'),
+};
+
+function trafficIn(panic: Panic): Uint8Array {
+  return tabulate((standing) => TRAFFIC_KINDS.indexOf(availability(standing, panic).traffic));
+}
+
+function tabulate(valueOf: (standing: Standing) => number): Uint8Array {
+  return Uint8Array.from({ length: CODES }, (_, code) => valueOf(unpack(code)));
+}
+
+/** Whether both codes mean the same to every view. */
+export function sameToViews(one: number, other: number): boolean {
+  return (
+    FACTS[one] === FACTS[other] &&
+    TRAFFIC.off[one] === TRAFFIC.off[other] &&
+    TRAFFIC.route[one] === TRAFFIC.route[other] &&
+    TRAFFIC.reject[one] === TRAFFIC.reject[other]
+  );
+}
+
+/**
+ * The mode of a service. Panic begins when less than the threshold of the accountable instances are available, and only
+ * where probes are what holds some of them back: ignoring verdicts would change nothing else. Accountable are those
+ * that worked once and that neither the registry nor an operator has taken out: a scale-out, a deployment that never
+ * comes up or a drained half must not look like an outage.
+ */
+export function panicOf(
+  counts: Readonly<Record<'available' | 'accountable' | 'readmittable', number>>,
+  policy: AvailabilityPolicy,
+): Panic {
+  const few = counts.available < policy.panicThreshold * counts.accountable;
+  return few && counts.readmittable > 0 ? policy.panicMode : 'off';
 }

@@ -3,6 +3,7 @@ import type { Breaker, Permit } from '../breaker/breaker.ts';
 import type { HealthState } from '../core/health.ts';
 import type { Instance } from '../core/instance.ts';
 import type { ServicePolicy } from '../core/policy.ts';
+import type { Panic } from './availability.ts';
 import type { View } from './view.ts';
 
 /** One registered instance for as long as it is registered or has requests in flight. Survives reloads and resets. */
@@ -14,14 +15,14 @@ export interface Member {
   readonly instance: Instance;
   /** No longer registered: takes nothing new, and is freed when its last request has ended. */
   readonly leaving: boolean;
-  /** Created by the first `admit`. */
+  /** Created by the first `admit`, freed with the registration. */
   readonly breaker: Breaker | undefined;
   readonly health: HealthState;
   /** The right to make one attempt; undefined where the breaker does not let it. Call `settle` on it exactly once. */
   admit(): Permit | undefined;
 }
 
-/** One service, from when it is configured or first registered. */
+/** One service, from when it is configured or first registered: what the data path reads of it. */
 export interface ServiceState {
   readonly name: string;
   /** Small and unique among the services that exist: an index for columns of metrics. */
@@ -32,10 +33,23 @@ export interface ServiceState {
   readonly balancer: Balancer;
   /** The current view: read it once per attempt and keep it no longer than one turn of the event loop. */
   readonly view: View;
+  /** The registered ones, by id. */
   readonly members: ReadonlyMap<string, Member>;
   /**
    * The slot of a half-open member whose trial may be taken now, or -1. Follow it by `admit` in the same turn, or
    * leave it: nothing is taken before `admit`. Constant time on average.
    */
   takeTrial(): number;
+}
+
+/** The rest of it, for those who look after it. */
+export interface ServiceDetail extends ServiceState {
+  /** As of the current view. */
+  readonly panic: Panic;
+  /** Removed ones that still have requests in flight. An id may be among these and, anew, among the members. */
+  readonly leaving: ReadonlySet<Member>;
+  /** How often the ejection cap has kept a breaker closed or a member in. */
+  readonly ejectionsRefused: number;
+  /** Whether the ejection cap leaves room for one more to be out by breaker or ejection. */
+  mayEject(): boolean;
 }

@@ -1,0 +1,106 @@
+import type { Breaker, Permit } from '../breaker/breaker.ts';
+import { type BreakerOptions, createBreaker } from '../breaker/instance-breaker.ts';
+import type { Clock } from '../core/clock.ts';
+import type { BreakerState } from '../core/health.ts';
+import type { Instance } from '../core/instance.ts';
+import type { BreakerPolicy } from '../core/policy.ts';
+import { type Standing, unpack } from './availability.ts';
+import type { StandingColumns } from './columns.ts';
+import type { Member } from './directory.ts';
+import type { Figures } from './figures.ts';
+import type { ServiceRecord } from './service-record.ts';
+
+/** What members need of the fleet that holds them. */
+export interface FleetBase {
+  readonly clock: Clock;
+  readonly figures: Figures;
+  readonly columns: StandingColumns;
+  breakerChanged(member: MemberRecord, from: BreakerState, to: BreakerState, cause: string): void;
+  trialReturned(member: MemberRecord): void;
+}
+
+/** For services whose breakers are switched off. */
+const UNGUARDED: Permit = Object.freeze({ trial: false, settle: () => undefined });
+
+/** Kept small: there may be 100,000. What changes often lies in columns. */
+export class MemberRecord implements Member {
+  readonly slot: number;
+  readonly service: ServiceRecord;
+  instance: Instance;
+  leaving = false;
+  /** Leaving, and in no view any more: nobody can pick the slot for this member. */
+  unlisted = false;
+  breaker: Breaker | undefined = undefined;
+  readonly #base: FleetBase;
+
+  constructor(slot: number, service: ServiceRecord, instance: Instance, base: FleetBase) {
+    this.slot = slot;
+    this.service = service;
+    this.instance = instance;
+    this.#base = base;
+  }
+
+  get health(): Standing {
+    return unpack(this.#base.columns.codes[this.slot] ?? 0);
+  }
+
+  admit(): Permit | undefined {
+    if (this.leaving) return undefined;
+    if (this.breaker) return this.breaker.admit();
+    if (!this.service.policy.breaker.enabled) return UNGUARDED;
+    this.breaker = createBreaker(new Seat(this, this.#base));
+    return this.breaker.admit();
+  }
+
+  /** Frees it; permits still out settle without effect. The next `admit` starts afresh. */
+  closeBreaker(): void {
+    this.breaker?.close();
+    this.breaker = undefined;
+    this.#base.figures.breaker[this.slot] = 0;
+  }
+}
+
+/** What the breaker of a member sees of its surroundings: one object in place of half a dozen closures. */
+class Seat implements BreakerOptions {
+  readonly #member: MemberRecord;
+  readonly #base: FleetBase;
+
+  constructor(member: MemberRecord, base: FleetBase) {
+    this.#member = member;
+    this.#base = base;
+  }
+
+  get policy(): BreakerPolicy {
+    return this.#member.service.policy.breaker;
+  }
+
+  get clock(): Clock {
+    return this.#base.clock;
+  }
+
+  get column(): Uint8Array {
+    return this.#base.figures.breaker;
+  }
+
+  get slot(): number {
+    return this.#member.slot;
+  }
+
+  /** Longer than any attempt can wait for a response head, by which trials are judged. */
+  get trialLimitMs(): number {
+    const { connectMs, responseHeadMs, bodyIdleMs } = this.#member.service.policy.timeouts;
+    return connectMs + responseHeadMs + bodyIdleMs;
+  }
+
+  mayOpen(): boolean {
+    return this.#member.service.claimEjection();
+  }
+
+  onTransition(from: BreakerState, to: BreakerState, cause: string): void {
+    this.#base.breakerChanged(this.#member, from, to, cause);
+  }
+
+  onTrialReturned(): void {
+    this.#base.trialReturned(this.#member);
+  }
+}
