@@ -1,0 +1,30 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describeCheckout } from '../lab/machine.ts';
+import type { Peer, Site } from './peer.ts';
+
+const binary = join(import.meta.dirname, '../../bin/fairlead.js');
+
+/** The whole gateway as it is by default (routing, p2c, breakers, probes every 5 s, metrics), but one data-plane thread. */
+function config(site: Site): string {
+  const instances = site.originPorts.map((port) => `"127.0.0.1:${port}"`).join(', ');
+  return `
+gateway:
+  listen: ["127.0.0.1:${site.port}"]
+  domain: localhost
+workers: 1
+admin: { listen: "127.0.0.1:${site.secondPort}" }
+registries:
+  - { name: fixed, type: static, services: { bench: [${instances}] } }
+`;
+}
+
+export const fairlead: Peer = {
+  name: 'fairlead',
+  version: () => `commit ${describeCheckout().commit}, node ${process.versions.node}`,
+  launch(site) {
+    const file = join(site.dir, 'fairlead.yaml');
+    writeFileSync(file, config(site));
+    return { command: process.execPath, args: [binary, 'run', '-c', file] };
+  },
+};

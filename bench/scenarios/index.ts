@@ -1,0 +1,13 @@
+import { connectionPerRequest, keepAlive, largeBodies, post } from './closed-loop.ts';
+import { idleConnections } from './idle.ts';
+import { openLoopLatency } from './open-loop.ts';
+import type { Scenario } from './scenario.ts';
+
+export const allScenarios: readonly Scenario[] = [
+  keepAlive,
+  largeBodies,
+  openLoopLatency,
+  connectionPerRequest,
+  idleConnections,
+  post,
+];
