@@ -100,6 +100,8 @@ export class Pool {
       client.abandon();
       return;
     }
+    // It may have been held back for a slow client; idle, it must hear when the server closes.
+    client.resume();
     const nowMs = this.#options.clock.now();
     client.idleSinceMs = nowMs;
     idle.push(connection);
