@@ -5,13 +5,17 @@ import type { Peer, Site } from './peer.ts';
 
 const binary = join(import.meta.dirname, '../../bin/fairlead.js');
 
-/** The whole gateway as it is by default (routing, p2c, breakers, probes every 5 s, metrics), but one data-plane thread. */
+/** The whole gateway as it is by default (routing, p2c, breakers, probes every 5 s, metrics), on one data-plane thread. */
 function config(site: Site): string {
   const instances = site.originPorts.map((port) => `"127.0.0.1:${port}"`).join(', ');
   return `
 gateway:
   listen: ["127.0.0.1:${site.port}"]
   domain: localhost
+  accessLog: off
+  stateDir: off
+  upstreamAddresses: { allowLoopback: true }
+  limits: { connections: ${site.maxConnections + 1024} }
 workers: 1
 admin: { listen: "127.0.0.1:${site.secondPort}" }
 registries:

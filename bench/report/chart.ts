@@ -1,16 +1,20 @@
 import type { CaseResult, ScenarioResult, Spread } from './result.ts';
 
 const WIDTH = 760;
+const PADDING = 16;
 const LABEL_WIDTH = 110;
 const VALUE_WIDTH = 90;
 const ROW_HEIGHT = 26;
 const BAR_HEIGHT = 16;
 const CASE_HEIGHT = 30;
-const TOP = 58;
-const BOTTOM = 34;
+/** Title and the line below it. */
+const TOP = 60;
+/** The line at the bottom. */
+const BOTTOM = 26;
 
-/** Readable on light and on dark pages: text follows the reader's scheme, and nothing is drawn behind it. */
+/** The panel brings its own ground: a page may be dark where the reader's system is light, and the text must show on both. */
 const STYLE = `
+  .panel { fill: #ffffff; stroke: #d1d9e0; }
   text { font: 13px system-ui, -apple-system, 'Segoe UI', sans-serif; fill: #1f2328; }
   .title { font-size: 16px; font-weight: 600; }
   .small { font-size: 12px; fill: #59636e; }
@@ -19,6 +23,7 @@ const STYLE = `
   .own { font-weight: 600; }
   .whisker { stroke: #1f2328; stroke-width: 1.5; }
   @media (prefers-color-scheme: dark) {
+    .panel { fill: #0d1117; stroke: #3d444d; }
     text { fill: #f0f6fc; }
     .small { fill: #9198a1; }
     .bar { fill: #6e7681; }
@@ -44,18 +49,22 @@ export function renderChart(result: ScenarioResult): string {
       y += ROW_HEIGHT;
     }
   }
-  const height = y + BOTTOM;
   const { cpu, cores } = result.machine;
   const { rounds, durationMs } = result.settings;
-  const foot = `${result.date.slice(0, 10)} · ${cpu}, ${cores} cores · median, least and greatest of ${rounds} interleaved rounds of ${durationMs / 1000} s`;
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" role="img">
+  const spread = rounds === 1 ? '1 round' : `median, least and greatest of ${rounds} interleaved rounds`;
+  const foot = `${result.date.slice(0, 10)} · ${cpu}, ${cores} cores · ${spread} of ${durationMs / 1000} s`;
+  const [width, height] = [WIDTH + 2 * PADDING, y + BOTTOM + 2 * PADDING];
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img">
 <title>${escape(result.title)}</title>
 <style>${STYLE}
 </style>
-${text(0, 20, 'title', result.title)}
-${text(0, 42, 'small', `${column.header}, ${column.unit}; shorter is better`)}
+<rect class="panel" x="0.5" y="0.5" width="${width - 1}" height="${height - 1}" rx="6"/>
+<g transform="translate(${PADDING} ${PADDING})">
+${text(0, 16, 'title', result.title)}
+${text(0, 38, 'small', `${column.header}, ${column.unit}; shorter is better`)}
 ${body.join('\n')}
-${text(0, height - 10, 'small', foot)}
+${text(0, y + BOTTOM - 4, 'small', foot)}
+</g>
 </svg>
 `;
 }
