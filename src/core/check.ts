@@ -7,6 +7,10 @@ export type CheckKind =
       /** The `service` field of `grpc.health.v1.HealthCheckRequest`; empty asks for the whole server. */
       readonly grpcService: string;
       readonly tls: boolean;
+      /** `:authority` and TLS server name; missing = the instance's own host and port. */
+      readonly host?: string | undefined;
+      /** With `tls`: whether the certificate must be valid for the name. Missing = true. */
+      readonly verifyTls?: boolean | undefined;
     }
   | {
       /** Only ever from the operator's own configuration file. */
@@ -57,4 +61,32 @@ export type Check = CheckTiming &
 
 /** What a registration may say: any part; what is missing comes from the service's policy. */
 export type CheckOverride = { readonly type: CheckKind['type'] } & Partial<Omit<HttpCheck, 'type'>> &
-  Partial<CheckTiming> & { readonly name?: string; readonly port?: number; readonly grpcService?: string; readonly tls?: boolean };
+  Partial<CheckTiming> & {
+    readonly name?: string;
+    readonly port?: number;
+    readonly grpcService?: string;
+    readonly tls?: boolean;
+  };
+
+/** The longest pause between probes while results disagree with the verdict: always shorter than a steady one. */
+export function longestFastGapMs(timing: CheckTiming): number {
+  return Math.min(timing.fastIntervalMs, timing.intervalMs * (1 - timing.jitter));
+}
+
+/**
+ * Milliseconds from the moment an instance stops answering to the verdict `failing`, at worst: it stops right after a
+ * probe, the next turn comes as late as jitter allows, and every probe runs into its deadline.
+ *
+ *     interval × (1 + jitter) + (unhealthyThreshold − 1) × max(fast gap, timeout) + timeout
+ *
+ * The fast gap is `longestFastGapMs`. An instance that refuses or answers wrongly is found out sooner: the timeouts
+ * fall away. Not included: the lag of the prober itself (`probe_lag_seconds`), and freezes. With an unhealthy threshold
+ * of 2 or more and a timeout below `interval × (1 − jitter)` this is at most `interval × unhealthyThreshold + timeout`.
+ * A `ttl` check fails after `unhealthyThreshold` silent periods.
+ */
+export function worstCaseDetectionMs(check: CheckTiming & Pick<CheckKind, 'type'>): number {
+  const { intervalMs, jitter, timeoutMs, unhealthyThreshold } = check;
+  if (check.type === 'ttl') return timeoutMs * unhealthyThreshold;
+  const repeatMs = Math.max(longestFastGapMs(check), timeoutMs);
+  return intervalMs * (1 + jitter) + (unhealthyThreshold - 1) * repeatMs + timeoutMs;
+}

@@ -24,6 +24,20 @@ export abstract class WheelEntry {
   abstract expire(nowMs: number): void;
 }
 
+/** An entry that runs a function. For the few; whoever has thousands extends `WheelEntry`. */
+export class Alarm extends WheelEntry {
+  readonly #ring: (nowMs: number) => void;
+
+  constructor(ring: (nowMs: number) => void) {
+    super();
+    this.#ring = ring;
+  }
+
+  expire(nowMs: number): void {
+    this.#ring(nowMs);
+  }
+}
+
 export interface TimingWheelOptions {
   readonly clock: Clock;
   /** Resolution: entries expire up to one tick late. Smaller = more wake-ups while many entries wait. */

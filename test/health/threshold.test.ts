@@ -8,7 +8,7 @@ const LETTERS: Record<string, ProbeResult> = { P: 'pass', D: 'degraded', F: 'fai
 
 function states(letters: string, thresholds = DEFAULTS): ProbeState[] {
   let standing = UNPROBED;
-  return [...letters].map((letter) => (standing = observe(standing, LETTERS[letter]!, thresholds)).state);
+  return Array.from(letters, (letter) => (standing = observe(standing, LETTERS[letter]!, thresholds)).state);
 }
 
 const short = (letters: string, thresholds = DEFAULTS): string =>
