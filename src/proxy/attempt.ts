@@ -16,6 +16,8 @@ export class Attempt {
   slot = -1;
   beganMs = 0;
   sent: Sent = 'nothing';
+  /** The connection had served other requests before. */
+  reused = false;
   upstream: PooledConnection | undefined;
   readonly #context: ProxyContext;
   readonly #tried = new Int32Array(MAX_TRIED);
@@ -90,18 +92,27 @@ export class Attempt {
 
   /** A pooled connection at once (true), or a new one through `done`, whatever becomes of it. `fresh`: see Pool.take. */
   connect(fresh: boolean, done: (code: string | undefined) => void): boolean {
-    const { pool } = this.#context;
-    const idle = pool.take(this.slot, fresh);
-    if (idle) {
-      this.upstream = idle;
-      return true;
+    const idle = this.#context.pool.take(this.slot, fresh);
+    if (!idle) {
+      this.connectAnew(done);
+      return false;
     }
+    this.reused = true;
+    this.upstream = idle;
+    return true;
+  }
+
+  /** A new connection to the same instance, in place of one that had gone stale. */
+  connectAnew(done: (code: string | undefined) => void): void {
+    const { pool } = this.#context;
+    this.drop();
+    this.reused = false;
+    this.sent = 'nothing';
     this.#cancelConnect = pool.connect(this.slot, (this.#member as Member).instance, (connection, code) => {
       this.#cancelConnect = undefined;
       this.upstream = connection;
       done(connection ? undefined : (code ?? 'unknown'));
     });
-    return false;
   }
 
   /** Closes the connection, made or being made: its state is unknown, so that nobody may use it again. */

@@ -170,17 +170,19 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
       this.#failUnpicked(member);
       return;
     }
-    const connected = attempt.connect(!replayable, (code) => {
-      if (code === undefined) this.#send();
-      else this.#attemptFailed('connect-failed', code);
-    });
-    if (connected) {
-      this.#send();
-    } else {
-      this.#phase = Phase.connecting;
-      this.setDeadline(attempt.beganMs + route.service.policy.timeouts.connectMs);
-    }
+    if (attempt.connect(!replayable, this.#onConnected)) this.#send();
+    else this.#awaitConnection();
   }
+
+  #awaitConnection(): void {
+    this.#phase = Phase.connecting;
+    this.setDeadline(this.#context.clock.now() + (this.#route as Route).service.policy.timeouts.connectMs);
+  }
+
+  readonly #onConnected = (code: string | undefined): void => {
+    if (code === undefined) this.#send();
+    else this.#attemptFailed('connect-failed', code);
+  };
 
   /** Whether doing it again would do no harm as things stand. */
   get #replayable(): boolean {
@@ -374,9 +376,17 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
 
   onResponseFailed(kind: 'reset' | 'protocol', reason: string): void {
     const outcome = kind === 'reset' ? 'reset' : 'protocol-error';
+    const { reused, upstream } = this.#attempt;
     if (this.#tunnel) this.#endTunnel();
+    else if (kind === 'reset' && reused && !upstream?.client.responseBegan && this.#replayable) this.#reconnect();
     else if (this.#phase !== Phase.streaming) this.#attemptFailed(outcome, reason);
     else this.#breakOff(outcome, kind === 'reset' ? 'upstream-reset' : 'upstream-protocol');
+  }
+
+  /** The instance closed an idle connection as we took it: nobody's failure, and no other instance is needed. */
+  #reconnect(): void {
+    this.#attempt.connectAnew(this.#onConnected);
+    this.#awaitConnection();
   }
 
   /** Half an answer is out: the client must see that it is half. */

@@ -104,21 +104,22 @@ describe('another attempt', () => {
     expect(new Set(gateway.outcomes.map(({ slot }) => slot)).size).toBe(3);
   });
 
-  it('goes to a reused connection that the instance has just closed, without the client noticing', async () => {
-    const serves = await origin((received, socket) => {
-      const answer = answering(OK);
-      answer(received, socket, 0);
+  it('goes to the same instance when it has just closed an idle connection, and nobody is charged', async () => {
+    const answer = answering(OK);
+    const closing = await origin((received, socket, connection) => {
+      answer(received, socket, connection);
       setTimeout(() => socket.end(), 5);
     });
-    const gateway = await gatewayTo([serves.port, serves.port]);
+    const gateway = await gatewayTo([closing.port]);
     const client = await RawClient.connect(gateway.port);
-    for (let i = 1; i <= 30; i++) {
+    for (let i = 1; i <= 60; i++) {
       client.send(request('GET'));
       await client.until(() => (client.text.match(/ 200 OK/g) ?? []).length === i);
       await new Promise((resolve) => setTimeout(resolve, i % 8));
     }
     client.destroy();
     expect(client.text).not.toContain('502');
+    expect(new Set(gateway.outcomes.map(({ outcome }) => outcome))).toEqual(new Set(['success']));
   });
 });
 
