@@ -55,6 +55,6 @@ export type DeregistrationReason = (typeof DEREGISTRATION_REASONS)[number];
 export const REGISTRY_EVENT_KINDS = ['reset', 'upsert', 'remove', 'absent', 'synced'] as const;
 export type RegistryEventKind = (typeof REGISTRY_EVENT_KINDS)[number];
 
-/** Why everything of a registry was read anew. */
-export const RESYNC_REASONS = ['start', 'reconnect', 'periodic', 'drift', 'requested'] as const;
+/** Why everything of a registry was read anew: how the watch before ended. */
+export const RESYNC_REASONS = ['error', 'refused', 'ended', 'sync-deadline', 'silence', 'drift', 'requested'] as const;
 export type ResyncReason = (typeof RESYNC_REASONS)[number];

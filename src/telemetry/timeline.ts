@@ -3,10 +3,11 @@ import type { Clock } from '../core/clock.ts';
 export type TimelineKind =
   | 'registered'
   | 'deregistered'
-  | 'probe'
-  | 'breaker'
-  | 'ejected'
+  // The gates of an instance, as the fleet calls them.
   | 'drain'
+  | 'ejection'
+  | 'breaker'
+  | 'probe'
   /** Of a whole service: panic begins or ends. */
   | 'panic'
   /** Of a registry: lost, back, resynced, a change held back. */

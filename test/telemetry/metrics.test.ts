@@ -84,7 +84,7 @@ function recordEverything(it: Metrics, fleet: FakeFleet): void {
   it.configReload('failure');
   it.registries.event('local', 'upsert');
   it.registries.propagated('local', 4);
-  it.registries.resync('local', 'reconnect');
+  it.registries.resync('local', 'silence');
   it.registries.drift('local', 2);
   it.registries.leaderChange('local');
   fleet.add('web', 'i-1', {}, 3);
@@ -141,7 +141,7 @@ describe('a scrape', () => {
       ['fairlead_registry_age_seconds{registry="local"}', 1.5],
       ['fairlead_registry_events_total{registry="local",kind="upsert"}', 1],
       ['fairlead_registry_propagation_seconds_count{registry="local"}', 1],
-      ['fairlead_registry_resyncs_total{registry="local",reason="reconnect"}', 1],
+      ['fairlead_registry_resyncs_total{registry="local",reason="silence"}', 1],
       ['fairlead_registry_drift_total{registry="local"}', 2],
       ['fairlead_registry_leader_changes_total{registry="local"}', 1],
       ['fairlead_bad_requests_total{reason="cl-with-te"}', 1],

@@ -1,0 +1,215 @@
+import { Hono, type Context } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import { Slices } from '../telemetry/exposition.ts';
+import type { ServiceDetail } from '../upstream/directory.ts';
+import { hostName, refuseOtherOrigins, requireKnownHost, requireToken } from './access.ts';
+import type { AdminDeps } from './deps.ts';
+import { explain } from './explain.ts';
+import { Followers } from './followers.ts';
+import { nearMatches } from './near.ts';
+import { problem } from './problem.ts';
+import type { ServiceSummary } from './reports.ts';
+import { findMember, reportInstance, reportService, summarize, totalWeight } from './service-report.ts';
+
+const MAX_BODY_BYTES = 65_536;
+/** Instances in one answer. */
+const MAX_INSTANCES = 1000;
+const MAX_EVENTS = 1000;
+/** A list of very many services gives way to requests after this long. */
+const SLICE_MS = 4;
+
+/** The admin API as a plain function from request to response: the composition root gives it a listener. */
+export function createAdminApp(deps: AdminDeps): Hono {
+  const app = new Hono();
+  app.use(async (c, next) => {
+    await next();
+    c.res.headers.set('cache-control', 'no-store');
+    c.res.headers.set('x-content-type-options', 'nosniff');
+  });
+  app.use(
+    bodyLimit({ maxSize: MAX_BODY_BYTES, onError: () => problem(413, `bodies may have ${MAX_BODY_BYTES} bytes`) }),
+  );
+  addProbes(app, deps);
+  if (deps.token !== undefined) app.use(requireToken(deps.token));
+  // Whoever has the token is no web page; without one, reading is worth protecting as well.
+  else app.use('/api/*', requireKnownHost(deps.hostNames));
+  app.post('*', requireKnownHost(deps.hostNames), refuseOtherOrigins);
+  app.get('/', (c) => c.text(INDEX));
+  app.get('/metrics', () => metrics(deps));
+  addServices(app, deps);
+  addExplain(app, deps);
+  addGateway(app, deps);
+  app.notFound((c) => problem(404, `there is no ${c.req.method} ${c.req.path} here; GET / lists what there is`));
+  app.onError((error) => {
+    deps.onBug(error);
+    return problem(500, 'this is a defect of the gateway; its log says more');
+  });
+  return app;
+}
+
+const INDEX = `Fairlead, admin
+
+GET  /metrics                                     Prometheus
+GET  /healthz                                     alive
+GET  /readyz                                      ready for traffic; 503 with reasons
+GET  /api/services                                every service in short
+GET  /api/services/NAME                           one service with its instances (?limit=N)
+GET  /api/services/NAME/explain                   why each instance does or does not take traffic (?instance=ID)
+GET  /api/explain?q=SERVICE-or-URL                the same, found by name, host or URL
+GET  /api/services/NAME/instances/ID              one instance
+POST /api/services/NAME/instances/ID/drain        take it out of rotation
+POST /api/services/NAME/instances/ID/undrain      let it in again
+GET  /api/registries                              where instances come from, and how fresh that is
+GET  /api/events                                  what changed and why (?after=N, ?service=NAME; ?follow as SSE)
+POST /api/reload                                  read the configuration anew
+GET  /api/version
+`;
+
+function addProbes(app: Hono, deps: AdminDeps): void {
+  app.get('/healthz', (c) => c.json({ status: 'alive' }));
+  app.get('/readyz', (c) => {
+    const reasons = deps.notReady();
+    return reasons.length === 0 ? c.json({ status: 'ready' }) : c.json({ status: 'not ready', reasons }, 503);
+  });
+}
+
+async function metrics(deps: AdminDeps): Promise<Response> {
+  const chunks = await deps.metrics.scrape();
+  let next = 0;
+  // Piece by piece: the text of a large fleet joined in one string would stop the event loop.
+  const body = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      const chunk = chunks[next++];
+      if (chunk) controller.enqueue(chunk);
+      else controller.close();
+    },
+  });
+  return new Response(body, { headers: { 'content-type': deps.metrics.contentType } });
+}
+
+function addServices(app: Hono, deps: AdminDeps): void {
+  app.get('/api/services', async (c) => {
+    const slices = new Slices(deps.clock, SLICE_MS);
+    const services: ServiceSummary[] = [];
+    for (const service of [...deps.fleet.services.values()]) {
+      if (slices.spent) await slices.rest();
+      services.push(summarize(service, deps));
+    }
+    return c.json({ services: services.sort((a, b) => (a.name < b.name ? -1 : 1)) });
+  });
+  app.get('/api/services/:name', (c) => {
+    const service = deps.fleet.services.get(c.req.param('name'));
+    if (!service) return noService(deps, c.req.param('name'));
+    const limit = wholeNumber(c, 'limit') ?? MAX_INSTANCES;
+    return c.json(reportService(service, deps, Math.min(limit, MAX_INSTANCES)));
+  });
+  app.get('/api/services/:name/instances/:id', (c) =>
+    onInstance(c.req.param(), deps, (service, id) => c.json(instanceReport(service, id, deps))),
+  );
+  app.post('/api/services/:name/instances/:id/drain', (c) => setDrained(c, c.req.param(), deps, true));
+  app.post('/api/services/:name/instances/:id/undrain', (c) => setDrained(c, c.req.param(), deps, false));
+}
+
+interface InstancePath {
+  readonly name: string;
+  readonly id: string;
+}
+
+function setDrained(c: Context, path: InstancePath, deps: AdminDeps, drained: boolean): Response {
+  return onInstance(path, deps, (service, id) => {
+    const known = drained ? deps.fleet.drain(service.name, id) : deps.fleet.undrain(service.name, id);
+    // One that is leaving takes nothing new, which is all that a drain asks for.
+    if (!known && !drained) return problem(404, `${id} of ${service.name} is no longer registered`);
+    return c.json(instanceReport(service, id, deps));
+  });
+}
+
+function instanceReport(service: ServiceDetail, id: string, deps: AdminDeps): unknown {
+  const member = findMember(service, id);
+  return member && reportInstance(member, service, deps, totalWeight(service, deps));
+}
+
+function addExplain(app: Hono, deps: AdminDeps): void {
+  const answer = (c: Context, service: ServiceDetail, host?: string): Response => {
+    const id = c.req.query('instance');
+    if (id === undefined) return c.json(explain(service, deps, { host }));
+    return onInstance({ name: service.name, id }, deps, () =>
+      c.json(explain(service, deps, { host, member: findMember(service, id) })),
+    );
+  };
+  app.get('/api/services/:name/explain', (c) => {
+    const service = deps.fleet.services.get(c.req.param('name'));
+    return service ? answer(c, service) : noService(deps, c.req.param('name'));
+  });
+  app.get('/api/explain', (c) => {
+    const question = c.req.query('q') ?? '';
+    const byName = deps.fleet.services.get(question);
+    if (byName) return answer(c, byName);
+    const host = hostOf(question);
+    if (host === undefined) return problem(400, '`q` must be a service, a host or a URL');
+    const name = deps.resolveHost(host);
+    if (name === undefined) {
+      return problem(404, `no service is called ${host} or answers at this host: requests for it get 404 (NR)`, {
+        near: nearMatches(host.split('.')[0] ?? '', deps.fleet.services.keys()),
+      });
+    }
+    const service = deps.fleet.services.get(name);
+    if (!service) return problem(404, `${host} leads to the service ${name}, of which no registry knows anything`);
+    return answer(c, service, host);
+  });
+}
+
+/** The host that a URL, or a host with or without port and path, is about. */
+function hostOf(question: string): string | undefined {
+  const [, authority] = /^(?:https?:\/\/)?([^/?#\s]+)/i.exec(question) ?? [];
+  return authority === undefined ? undefined : hostName(authority);
+}
+
+function addGateway(app: Hono, deps: AdminDeps): void {
+  const followers = new Followers(deps);
+  app.get('/api/registries', (c) => c.json({ registries: deps.registries() }));
+  app.get('/api/version', (c) => c.json(deps.build));
+  app.get('/api/events', (c) => {
+    const after = wholeNumber(c, 'after') ?? 0;
+    const service = c.req.query('service');
+    if (c.req.query('follow') === undefined) {
+      const events = deps.timeline
+        .latest({ after })
+        .filter((event) => service === undefined || event.service === service);
+      return c.json({ events: events.slice(-(wholeNumber(c, 'limit') ?? MAX_EVENTS)) });
+    }
+    const seen = Number(c.req.header('last-event-id') ?? after);
+    const stream = followers.follow({ after: Number.isSafeInteger(seen) ? seen : after, service });
+    if (!stream) return problem(503, 'too many follow the events already', {}, { 'retry-after': '10' });
+    return new Response(stream, { headers: { 'content-type': 'text/event-stream' } });
+  });
+  app.post('/api/reload', async (c) => {
+    const outcome = await deps.reload();
+    if (outcome.ok) return c.json({ changes: outcome.changes });
+    return problem(422, 'the configuration has errors; nothing was changed', { issues: outcome.issues });
+  });
+}
+
+function wholeNumber(c: Context, name: string): number | undefined {
+  const text = c.req.query(name);
+  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
+}
+
+function noService(deps: AdminDeps, name: string): Response {
+  return problem(404, `there is no service ${JSON.stringify(name.slice(0, 128))}`, {
+    near: nearMatches(name, deps.fleet.services.keys()),
+  });
+}
+
+function onInstance(
+  { name, id }: InstancePath,
+  deps: AdminDeps,
+  answer: (service: ServiceDetail, id: string) => Response,
+): Response {
+  const service = deps.fleet.services.get(name);
+  if (!service) return noService(deps, name);
+  if (findMember(service, id)) return answer(service, id);
+  return problem(404, `there is no instance ${JSON.stringify(id.slice(0, 128))} of ${name}`, {
+    near: nearMatches(id, service.members.keys()),
+  });
+}

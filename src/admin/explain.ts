@@ -1,0 +1,105 @@
+import type { Member, ServiceDetail } from '../upstream/directory.ts';
+import { ageText } from './age.ts';
+import type { AdminDeps } from './deps.ts';
+import { gatesOf } from './gates.ts';
+import type { ExplainReport, GateReport, InstanceExplanation, InstanceReport } from './reports.ts';
+import { everyMember, reportInstance, totalWeight } from './service-report.ts';
+
+/** Instances explained in one answer: those that do not take traffic come first. */
+const MOST_EXPLAINED = 100;
+/** Instances named in the conclusion. */
+const MOST_NAMED = 3;
+
+export interface ExplainQuestion {
+  readonly host?: string | undefined;
+  /** Only this one. */
+  readonly member?: Member | undefined;
+}
+
+export function explain(service: ServiceDetail, deps: AdminDeps, question: ExplainQuestion = {}): ExplainReport {
+  const weights = totalWeight(service, deps);
+  const members = question.member ? [question.member] : [...everyMember(service)];
+  const reports = members.map((member) => ({ member, report: reportInstance(member, service, deps, weights) }));
+  const idle = reports.filter(({ report }) => report.traffic !== 'full');
+  const shown = [...idle, ...reports.filter(({ report }) => report.traffic === 'full')].slice(0, MOST_EXPLAINED);
+  const instances = shown.map(({ member, report }) => explainInstance(member, report, deps));
+  const { view } = service;
+  return {
+    service: service.name,
+    host: question.host,
+    conclusion: question.member
+      ? concludeInstance(service.name, instances[0])
+      : concludeService(service, instances, idle.length),
+    registered: view.registered,
+    available: view.available,
+    takingTraffic: view.slots.length,
+    panic: service.panic,
+    balancer: service.policy.balancer,
+    instances,
+    omitted: reports.length - instances.length,
+    history: deps.timeline.of(service.name),
+  };
+}
+
+function explainInstance(member: Member, report: InstanceReport, deps: AdminDeps): InstanceExplanation {
+  const gates = gatesOf(member, report, deps);
+  const history = deps.timeline.of(member.instance.service, member.instance.id);
+  return { ...report, reason: report.traffic === 'full' ? undefined : reasonOf(report, gates), gates, history };
+}
+
+function reasonOf(report: InstanceReport, gates: readonly GateReport[]): string {
+  if (report.why === 'panic-reject') return 'panic: too few instances are available, and the policy is to reject';
+  const blocking = gates.find(({ verdict }) => verdict === 'stop' || verdict === 'trial');
+  if (!blocking) return report.why;
+  const { gate, text, forMs } = blocking;
+  const subject = gate === 'registered' && !report.leaving ? 'the registry says ' : SUBJECTS.get(gate);
+  return `${subject ?? ''}${text}${since(forMs)}`;
+}
+
+/** Of gates whose text does not speak for itself. */
+const SUBJECTS: ReadonlyMap<GateReport['gate'], string> = new Map([
+  ['breaker', 'breaker '],
+  ['probe', 'probe '],
+]);
+
+function since(forMs: number | undefined): string {
+  return forMs === undefined ? '' : `, since ${ageText(forMs)}`;
+}
+
+function concludeInstance(service: string, instance: InstanceExplanation | undefined): string {
+  if (!instance) return `${service}: no such instance`;
+  const name = `${service}/${instance.id}`;
+  if (instance.traffic === 'full') {
+    const despite = instance.why === 'panic' ? ', only because panic ignores probe verdicts' : '';
+    return `${name} takes ${(instance.share * 100).toFixed(0)} % of the traffic by weight${despite}`;
+  }
+  const verb = instance.traffic === 'trial' ? 'takes only trials' : 'does not take traffic';
+  return `${name} ${verb}: ${instance.reason ?? instance.why}`;
+}
+
+function concludeService(service: ServiceDetail, instances: readonly InstanceExplanation[], idle: number): string {
+  const { name, view, panic } = service;
+  if (view.registered === 0 && instances.length === 0) {
+    return `${name}: no instance is registered; requests get 503 (UH)`;
+  }
+  const taking = view.slots.length;
+  const head = `${name}: ${taking === 0 ? 'none' : taking} of ${count(view.registered)} ${taking > 1 ? 'take' : 'takes'} traffic`;
+  const mode =
+    panic === 'route'
+      ? `; PANIC: only ${view.available} available, so probe verdicts are ignored`
+      : panic === 'reject'
+        ? `; PANIC: only ${view.available} available, so requests are rejected`
+        : '';
+  const named = instances.slice(0, Math.min(idle, MOST_NAMED)).map((instance) => {
+    const verb = instance.traffic === 'trial' ? 'takes only trials' : 'does not';
+    return `; ${instance.id} ${verb}: ${instance.reason ?? instance.why}`;
+  });
+  const rest = idle > MOST_NAMED ? `; and ${idle - MOST_NAMED} more` : '';
+  const reply =
+    view.empty === undefined ? '' : `; requests get 503 (${view.empty === 'all-breakers-open' ? 'UO' : 'UH'})`;
+  return `${head}${mode}${named.join('')}${rest}${reply}`;
+}
+
+function count(instances: number): string {
+  return `${instances} ${instances === 1 ? 'instance' : 'instances'}`;
+}

@@ -1,0 +1,89 @@
+import type { TimelineEvent } from '../telemetry/timeline.ts';
+import type { Panic, Traffic, Why } from '../upstream/availability.ts';
+
+/*
+ * What the API answers, and the command line reads. Durations in milliseconds; what is undefined is left out of the
+ * JSON.
+ */
+
+export interface ServiceSummary {
+  readonly name: string;
+  /** Named in the configuration. */
+  readonly configured: boolean;
+  readonly registered: number;
+  /** Without panic. */
+  readonly available: number;
+  /** What the balancer chooses from now. */
+  readonly takingTraffic: number;
+  readonly panic: Panic;
+  readonly inflight: number;
+  /** Instances by state, in the words of `fairlead_instances`. */
+  readonly states: Readonly<Record<string, number>>;
+}
+
+export interface ServiceReport extends ServiceSummary {
+  readonly hosts: readonly string[];
+  readonly balancer: string;
+  readonly instances: readonly InstanceReport[];
+  /** Instances beyond the limit of the answer. */
+  readonly omitted: number;
+}
+
+export interface InstanceReport {
+  readonly id: string;
+  readonly address: string;
+  readonly zone?: string | undefined;
+  readonly version?: string | undefined;
+  readonly weight: number;
+  /** In the words of `fairlead_instances`. */
+  readonly state: string;
+  readonly traffic: Traffic;
+  readonly why: Why;
+  readonly drained: boolean;
+  /** No longer registered; it only finishes what is in flight. */
+  readonly leaving: boolean;
+  readonly inflight: number;
+  readonly attempts: number;
+  readonly failures: number;
+  /** Average time to the response head. */
+  readonly latencyMs?: number | undefined;
+  /** Part of the service's traffic by weight, 0 to 1. */
+  readonly share: number;
+}
+
+/** `pass`; `stop`: no traffic because of this; `trial`: one request at a time; `overruled`: would stop, but for panic. */
+export type GateVerdict = 'pass' | 'stop' | 'trial' | 'overruled';
+
+export interface GateReport {
+  readonly gate: 'registered' | 'drain' | 'ejection' | 'breaker' | 'probe' | 'balancer';
+  readonly verdict: GateVerdict;
+  /** One line for people. */
+  readonly text: string;
+  /** How long it has been so. */
+  readonly forMs?: number | undefined;
+  readonly evidence: readonly string[];
+}
+
+export interface InstanceExplanation extends InstanceReport {
+  /** Why it does not take all traffic it could; missing where it does. */
+  readonly reason?: string | undefined;
+  readonly gates: readonly GateReport[];
+  readonly history: readonly TimelineEvent[];
+}
+
+export interface ExplainReport {
+  readonly service: string;
+  /** The host that led to the service, where one was asked for. */
+  readonly host?: string | undefined;
+  /** All of it in one line. */
+  readonly conclusion: string;
+  readonly registered: number;
+  readonly available: number;
+  readonly takingTraffic: number;
+  readonly panic: Panic;
+  readonly balancer: string;
+  readonly instances: readonly InstanceExplanation[];
+  readonly omitted: number;
+  /** Of the service as a whole. */
+  readonly history: readonly TimelineEvent[];
+}

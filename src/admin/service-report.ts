@@ -1,0 +1,102 @@
+import { addressOf } from '../core/instance.ts';
+import { standingOf } from '../telemetry/fleet-source.ts';
+import { availability, type Standing, unpack } from '../upstream/availability.ts';
+import type { Member, ServiceDetail } from '../upstream/directory.ts';
+import type { AdminDeps } from './deps.ts';
+import type { InstanceReport, ServiceReport, ServiceSummary } from './reports.ts';
+
+type Source = Pick<AdminDeps, 'fleet' | 'figures'>;
+
+export function summarize(service: ServiceDetail, { figures }: Source): ServiceSummary {
+  const { view } = service;
+  const states: Record<string, number> = {};
+  let inflight = 0;
+  for (const { health, slot } of service.members.values()) {
+    const state = standingOf(health);
+    states[state] = (states[state] ?? 0) + 1;
+    inflight += figures.inflight[slot] ?? 0;
+  }
+  for (const { slot } of service.leaving) inflight += figures.inflight[slot] ?? 0;
+  return {
+    name: service.name,
+    configured: service.configured,
+    registered: view.registered,
+    available: view.available,
+    takingTraffic: view.slots.length,
+    panic: service.panic,
+    inflight,
+    states,
+  };
+}
+
+export function reportService(service: ServiceDetail, source: Source, limit: number): ServiceReport {
+  const weights = totalWeight(service, source);
+  const instances: InstanceReport[] = [];
+  for (const member of everyMember(service)) {
+    if (instances.length === limit) break;
+    instances.push(reportInstance(member, service, source, weights));
+  }
+  return {
+    ...summarize(service, source),
+    hosts: service.policy.hosts,
+    balancer: service.policy.balancer,
+    instances,
+    omitted: service.members.size + service.leaving.size - instances.length,
+  };
+}
+
+/** `weights` is the `totalWeight` of the service. */
+export function reportInstance(
+  member: Member,
+  service: ServiceDetail,
+  source: Source,
+  weights: number,
+): InstanceReport {
+  const { figures } = source;
+  const { instance, slot, leaving } = member;
+  const health = standingAt(member, source);
+  const { traffic, why } = availability(health, service.panic);
+  const takes = traffic === 'full' && !leaving;
+  const latencyMs = figures.latencyMs[slot] ?? 0;
+  return {
+    id: instance.id,
+    address: addressOf(instance),
+    zone: instance.zone,
+    version: instance.version,
+    weight: instance.weight,
+    state: standingOf(health),
+    traffic: leaving ? 'none' : traffic,
+    why,
+    drained: health.drained,
+    leaving,
+    inflight: figures.inflight[slot] ?? 0,
+    attempts: figures.attempts[slot] ?? 0,
+    failures: figures.failures[slot] ?? 0,
+    latencyMs: latencyMs > 0 ? latencyMs : undefined,
+    share: takes && weights > 0 ? (figures.weight[slot] ?? 0) / weights : 0,
+  };
+}
+
+/** Over what the balancer chooses from. */
+export function totalWeight(service: ServiceDetail, { figures }: Source): number {
+  let total = 0;
+  for (const slot of service.view.slots) total += figures.weight[slot] ?? 0;
+  return total;
+}
+
+/** The one that is registered under this id, else one that is leaving. */
+export function findMember(service: ServiceDetail, id: string): Member | undefined {
+  const registered = service.members.get(id);
+  if (registered) return registered;
+  for (const member of service.leaving) if (member.instance.id === id) return member;
+  return undefined;
+}
+
+export function* everyMember(service: ServiceDetail): Generator<Member> {
+  yield* service.members.values();
+  yield* service.leaving;
+}
+
+export function standingAt({ slot }: Member, { fleet }: Pick<Source, 'fleet'>): Standing {
+  return unpack(fleet.columns.codes[slot] ?? 0);
+}
