@@ -184,7 +184,7 @@ const script = group(
 
 const ttl = group({ type: type('ttl'), ...common }, ELSEWHERE);
 
-const check = z.discriminatedUnion('type', [tcp, http, grpc, script, ttl]);
+const check = z.discriminatedUnion('type', [tcp, http, grpc, script, ttl]).meta({ id: 'check' });
 
 /** One check or a list of them, as the checks of a service. */
 export const health = z
@@ -205,9 +205,11 @@ export const health = z
     });
   })
   .prefault({ type: 'tcp' })
+
   .meta({
+    id: 'health',
     description:
-      'How instances are checked: one check, or a list, all of which must pass. A service that gives one check gets what it leaves out from `defaults.health`; a list stands for itself. An empty list checks nothing: the registry and the breaker alone decide, and a new instance gets traffic at once.',
+      'How instances are checked: one check, or a list, all of which must pass. What a check of a service leaves out it takes from `defaults.health`, if that is one check: the timing always, the rest if the type is the same. An empty list checks nothing: the registry and the breaker alone decide, and a new instance gets traffic at once.',
   });
 
 function unused(name: string, taken: ReadonlySet<string>): string {

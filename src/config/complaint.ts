@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { closest } from './strict.ts';
+import { closest } from './closest.ts';
 import type { Path } from './yaml-source.ts';
 
 /** Something wrong with a value or with a key, before it is known where in the file that stands. */

@@ -59,11 +59,17 @@ export interface GatewayLimits {
   readonly requests: number;
   readonly instances: number;
   readonly services: number;
+  /** 0 = at any rate. */
+  readonly bodyMinBytesPerSecond: number;
 }
 
 export interface GatewayTimeouts {
   readonly requestHeadMs: number;
   readonly keepAliveMs: number;
+  /** Of request bodies; those of responses are under the service's timeouts. */
+  readonly bodyIdleMs: number;
+  /** When `bodyMinBytesPerSecond` begins to hold. */
+  readonly bodyGraceMs: number;
 }
 
 /** Which addresses the gateway may connect to. The options of `AddressPolicy` in core/address.ts. */
@@ -89,7 +95,7 @@ export interface ShutdownConfig {
 }
 
 export interface LogConfig {
-  readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error';
+  readonly level: 'debug' | 'info' | 'warn' | 'error';
   readonly destination: LogDestination;
 }
 
@@ -118,7 +124,7 @@ export interface CommonRegistryConfig {
   readonly relistIntervalMs: number;
 }
 
-/** When much disappears at once: see docs/configuration.md. */
+/** When much disappears at once. The options of `registry/guard.ts`. */
 export interface GuardConfig {
   readonly enabled: boolean;
   /** Losing more than this share of a service's instances at once is held back until it is confirmed. */
@@ -127,6 +133,10 @@ export interface GuardConfig {
   readonly confirmAfterMs: number;
   /** Without an answer either way the loss is believed after this long. */
   readonly deadlineMs: number;
+  /** Losses within this time count together. */
+  readonly windowMs: number;
+  /** Fewer instances than this deregistered within the window are believed at once. */
+  readonly minBurst: number;
 }
 
 /** Which services of a registry are taken over, and what they are called here. */

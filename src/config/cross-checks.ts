@@ -10,19 +10,22 @@ const MAX_LISTENERS = 1000;
 export interface Finding {
   readonly path: Path;
   readonly message: string;
+  /** It is about the key rather than its value. */
+  readonly at?: 'key';
 }
 
 /**
  * What no single value shows: names given twice, listeners in each other's way, listeners without a token. Reads the
  * values as written and passes over what is wrong in itself, so that these findings do not wait for others to be mended.
+ * `unread`: paths, as `pathText`, of values that could not be read at all.
  */
-export function crossChecks(root: Readonly<Record<string, unknown>>): readonly Finding[] {
+export function crossChecks(root: Readonly<Record<string, unknown>>, unread: ReadonlySet<string>): readonly Finding[] {
   const listeners = listenersOf(root).slice(0, MAX_LISTENERS);
   return [
     ...doubleHosts(root),
     ...doubleRegistries(root),
     ...listenerClashes(listeners),
-    ...unguardedListeners(listeners),
+    ...unguardedListeners(listeners, unread),
   ];
 }
 
@@ -41,6 +44,7 @@ function doubleHosts(root: Readonly<Record<string, unknown>>): Finding[] {
     if (owner === undefined) owners.set(host, service);
     else
       findings.push({
+        at: 'key',
         path: ['services', service],
         message: `answers at ${host}, as the service ${owner} does: host names know no capitals`,
       });
@@ -132,9 +136,9 @@ function overlap(a: HostPort, b: HostPort): boolean {
   return (a.host === 'localhost' && isLoopback(b.host)) || (b.host === 'localhost' && isLoopback(a.host));
 }
 
-function unguardedListeners(listeners: readonly Listener[]): Finding[] {
+function unguardedListeners(listeners: readonly Listener[], unread: ReadonlySet<string>): Finding[] {
   return listeners.flatMap(({ at, path, token }) => {
-    if (token === undefined || token.given || isLoopback(at.host)) return [];
+    if (token === undefined || token.given || unread.has(token.path) || isLoopback(at.host)) return [];
     return [
       {
         path,

@@ -39,7 +39,7 @@ const limits = group({
     {
       fallback: 100,
       min: 10,
-      max: 10_000,
+      max: 1000,
     },
   ),
   targetBytes: size(
@@ -79,6 +79,14 @@ const limits = group({
     min: 1,
     max: 1_048_576,
   }),
+  bodyMinRate: size(
+    'Bytes a second at which a request body must come after `timeouts.bodyGrace`. 0B lets a body drip in for ever; large cuts off clients on bad lines.',
+    {
+      fallback: '64B',
+      min: '0B',
+      max: '1MiB',
+    },
+  ),
 }).superRefine((given, ctx) => {
   if (given.targetBytes > given.headBytes)
     ctx.addIssue({ code: 'custom', path: ['targetBytes'], message: 'must not be more than `headBytes`' });
@@ -99,6 +107,22 @@ const timeouts = group({
       fallback: '65s',
       min: '10ms',
       max: '1h',
+    },
+  ),
+  bodyIdle: duration(
+    'No byte of a request body comes for this long, while the gateway would take it. Short breaks uploads with pauses; long lets stalled clients hold connections.',
+    {
+      fallback: '60s',
+      min: '10ms',
+      max: '24h',
+    },
+  ),
+  bodyGrace: duration(
+    'From here on a request body must have come at `limits.bodyMinRate` on average. Short fails slow starts; long gives attackers that much time for each body.',
+    {
+      fallback: '30s',
+      min: '10ms',
+      max: '24h',
     },
   ),
 });
@@ -165,12 +189,22 @@ export const gatewaySchema = group({
   }),
 })
   .prefault({})
-  .transform((given): GatewayConfig => ({
-    ...given,
-    accessLog: given.accessLog === 'off' ? 'off' : toDestination(given.accessLog),
-    timeouts: { requestHeadMs: given.timeouts.requestHead, keepAliveMs: given.timeouts.keepAlive },
-    stateDir: given.stateDir === 'off' ? undefined : given.stateDir,
-  }))
+  .transform((given): GatewayConfig => {
+    const { bodyMinRate: bodyMinBytesPerSecond, ...limits } = given.limits;
+    const {
+      requestHead: requestHeadMs,
+      keepAlive: keepAliveMs,
+      bodyIdle: bodyIdleMs,
+      bodyGrace: bodyGraceMs,
+    } = given.timeouts;
+    return {
+      ...given,
+      accessLog: given.accessLog === 'off' ? 'off' : toDestination(given.accessLog),
+      limits: { ...limits, bodyMinBytesPerSecond },
+      timeouts: { requestHeadMs, keepAliveMs, bodyIdleMs, bodyGraceMs },
+      stateDir: given.stateDir === 'off' ? undefined : given.stateDir,
+    };
+  })
   .meta({ description: 'The data plane: where clients connect and what they may do.' });
 
 export const workersSchema = z
@@ -218,8 +252,8 @@ export const shutdownSchema = group({
 
 export const logSchema = group({
   level: choice(
-    'Least severe messages that are written. trace and debug are for an hour of hunting; error hides what led to it.',
-    ['trace', 'debug', 'info', 'warn', 'error'],
+    'Least severe messages that are written. debug is for an hour of hunting; error hides what led to it.',
+    ['debug', 'info', 'warn', 'error'],
     'info',
   ),
   destination: destination('Where messages go: stderr, stdout or a file, which is reopened on USR1.', 'stderr'),

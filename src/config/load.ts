@@ -96,7 +96,7 @@ function evaluate(document: ConfigDocument): Attempt {
   const complaints = [
     ...('complaints' in main ? main.complaints : []),
     ...policies.complaints,
-    ...crossChecks(root).map(({ path, message }) => complaint(path, message)),
+    ...crossChecks(root, unreadPaths(document)).map(({ path, message, at }) => complaint(path, message, at)),
   ];
   if (
     !('value' in main) ||
@@ -114,12 +114,16 @@ function evaluate(document: ConfigDocument): Attempt {
   };
 }
 
-function complaint(path: Path, message: string): Complaint {
-  return { path, at: 'value', message, wantsText: false };
+function complaint(path: Path, message: string, at: 'key' | 'value' = 'value'): Complaint {
+  return { path, at, message, wantsText: false };
+}
+
+function unreadPaths(document: ConfigDocument): ReadonlySet<string> {
+  return new Set(document.problems.map((problem) => pathText(problem.path)));
 }
 
 function issuesOf(document: ConfigDocument, complaints: readonly Complaint[], file: string): Issue[] {
-  const said = new Set(document.problems.map((problem) => pathText(problem.path)));
+  const said = unreadPaths(document);
   const issue = (position: Position, path: Path, message: string): Issue => ({
     file,
     ...position,

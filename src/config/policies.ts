@@ -1,3 +1,4 @@
+import { isName, NAME_RULE } from '../core/names.ts';
 import type { ServicePolicy } from '../core/policy.ts';
 import { validate, type Complaint } from './complaint.ts';
 import type { ConfigDocument } from './document.ts';
@@ -23,6 +24,9 @@ export function evaluatePolicies(defaults: Group, services: Group, document: Con
   const said = new Set(complaints.map((each) => identity(each, 'defaults')));
   const policies = new Map<string, ServicePolicy>();
   for (const [name, given] of Object.entries(services)) {
+    if (!isName(name)) {
+      complaints.push({ path: ['services', name], at: 'key', message: `wants a name: ${NAME_RULE}`, wantsText: false });
+    }
     // `payment:` with nothing behind it names a service that is as `defaults` say.
     const merged = isGroup(given) || given === null ? mergePolicy(base, given ?? {}) : given;
     const validated = validate(serviceSchema, merged, ['services', name]);

@@ -3,7 +3,7 @@ import type { ServicePolicy } from '../core/policy.ts';
 import { hostPattern } from './addresses.ts';
 import { health } from './check-schema.ts';
 import { availability, breaker, hang, retry } from './resilience-schema.ts';
-import { choice, count, duration, flag, oneOrMore } from './scalars.ts';
+import { anyNumber, choice, count, duration, flag } from './scalars.ts';
 import { group } from './strict.ts';
 
 const timeouts = group({
@@ -49,15 +49,21 @@ const shape = {
   ),
   health,
   breaker: breaker.prefault({}).meta({
+    id: 'breaker',
     description: 'The breaker of each instance: closed admits, open rejects, half-open lets one trial through.',
   }),
   retry: retry.prefault({}).meta({
+    id: 'retry',
     description:
       'When a failed attempt is repeated on another instance. Only where nothing was sent, or the method is idempotent and the body still at hand; never after a response has begun.',
   }),
-  availability: availability.prefault({}).meta({ description: 'What happens when many instances are out at once.' }),
-  hang: hang.prefault({}).meta({ description: 'Hang detection.' }),
-  timeouts: timeouts.prefault({}).meta({ description: 'How long each step towards an instance may take.' }),
+  availability: availability
+    .prefault({})
+    .meta({ id: 'availability', description: 'What happens when many instances are out at once.' }),
+  hang: hang.prefault({}).meta({ id: 'hang', description: 'Hang detection.' }),
+  timeouts: timeouts
+    .prefault({})
+    .meta({ id: 'timeouts', description: 'How long each step towards an instance may take.' }),
   maxInflightPerInstance: count(
     'Requests in flight to one instance; above it the instance is passed over. 0 sets no limit; low answers 503 while instances could do more.',
     {
@@ -87,7 +93,7 @@ export const defaultsSchema = group(shape, SERVICE_ONLY).prefault({});
 
 /** `services.X`, once `defaults` are merged in. */
 export const serviceSchema = group({
-  hosts: oneOrMore(hostPattern()).prefault([]).meta({
+  hosts: anyNumber(hostPattern()).prefault([]).meta({
     description:
       'Host names the service answers at, besides its own under `gateway.domain`. `*.example.com` takes every name below; an exact name goes before it. None leaves the one name.',
   }),

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { CommonRegistryConfig, ServiceSelection, TlsConfig } from './config.ts';
-import { duration, flag, name, nameText, optional, optionalText, share, wants } from './scalars.ts';
+import { count, duration, flag, name, nameText, optional, optionalText, share, wants } from './scalars.ts';
 import { group } from './strict.ts';
 
 const guard = group({
@@ -17,29 +17,47 @@ const guard = group({
     },
   ),
   confirmAfter: duration(
-    'Time until a second read has to confirm the loss. Short may read the same mistake twice; until then what passes our checks keeps its traffic.',
+    'A second read after this long has to confirm the loss. Short may read the same mistake twice; until then what passes our checks keeps its traffic.',
     {
-      fallback: '2s',
+      fallback: '1s',
       min: '10ms',
       max: '10m',
     },
   ),
   deadline: duration(
-    'A loss that could neither be confirmed nor refuted is believed after this long. Long keeps traffic on instances that were taken down on purpose, as long as they pass checks.',
+    'After this long the loss is believed, as long as the registry can be reached at all. Short gives it little time to recover; long keeps traffic on instances that were taken down on purpose and still pass checks.',
     {
-      fallback: '1m',
+      fallback: '30s',
       min: '100ms',
       max: '24h',
     },
   ),
+  window: duration(
+    'Losses within this time count together. Short does not see a slow decay; long takes a rolling restart for one loss.',
+    {
+      fallback: '5s',
+      min: '100ms',
+      max: '10m',
+    },
+  ),
+  minBurst: count(
+    'Fewer instances than this that are deregistered one by one within `window` are believed at once, even the last ones of a service. 1 holds back every such loss; many let a small service vanish at once.',
+    {
+      fallback: 5,
+      min: 1,
+      max: 100_000,
+    },
+  ),
 });
+
+const guardKey = guard
+  .prefault({})
+  .meta({ id: 'guard', description: 'What happens when many instances disappear from the registry at once.' });
 
 /** Keys that every registry has. */
 export const commonKeys = (type: string) => ({
   name: name('What the registry is called in status, logs and metrics; unique. Without it: its type.').prefault(type),
-  guard: guard
-    .prefault({})
-    .meta({ description: 'What happens when many instances disappear from the registry at once.' }),
+  guard: guardKey,
   relistInterval: duration(
     'Everything is read anew and compared this often, whatever the watch said. Short loads the registry; long lets a missed change stay missed.',
     {
@@ -53,10 +71,10 @@ export const commonKeys = (type: string) => ({
 type CommonInput = { readonly [K in keyof ReturnType<typeof commonKeys>]: z.output<ReturnType<typeof commonKeys>[K]> };
 
 export function toCommon(given: CommonInput): CommonRegistryConfig {
-  const { enabled, maxLoss, confirmAfter, deadline } = given.guard;
+  const { enabled, maxLoss, confirmAfter, deadline, window: span, minBurst } = given.guard;
   return {
     name: given.name,
-    guard: { enabled, maxLoss, confirmAfterMs: confirmAfter, deadlineMs: deadline },
+    guard: { enabled, maxLoss, confirmAfterMs: confirmAfter, deadlineMs: deadline, windowMs: span, minBurst },
     relistIntervalMs: given.relistInterval,
   };
 }
@@ -69,7 +87,7 @@ export const selectionKeys = {
     }),
     'Which services are taken over: a list of names, or a map from our name to the registry’s. Without it: all of them. An empty list takes none.',
   ),
-  prefix: z
+  servicePrefix: z
     .string({ error: wants('text') })
     .regex(/^[A-Za-z0-9._-]{0,64}$/, 'wants up to 64 characters of A-Z a-z 0-9 . _ -')
     .prefault('')
@@ -81,9 +99,9 @@ export const selectionKeys = {
 
 export function toSelection(given: {
   readonly services: string[] | Record<string, string> | undefined;
-  readonly prefix: string;
+  readonly servicePrefix: string;
 }): ServiceSelection {
-  const { services, prefix } = given;
+  const { services, servicePrefix: prefix } = given;
   if (services === undefined) return { kind: 'all', prefix };
   const pairs = Array.isArray(services)
     ? services.map((name) => [prefix + name, name] as const)
@@ -109,7 +127,9 @@ const tls = group({
   }
 });
 
-export const tlsKey = tls.prefault({}).meta({ description: 'TLS towards the registry; used for https addresses.' });
+export const tlsKey = tls
+  .prefault({})
+  .meta({ id: 'tls', description: 'TLS towards the registry; used for https addresses.' });
 
 export function toTls(given: z.output<typeof tls>): TlsConfig {
   const { ca: caFile, cert: certFile, key: keyFile, verify, serverName } = given;

@@ -60,9 +60,9 @@ const consul = group({
   token: secret(
     'ACL token; it must be allowed to read the services and their nodes. A token that may not sees nothing at all.',
   ),
-  datacenter: optionalText('Without it: that of the agent.'),
-  namespace: optionalText('Consul Enterprise.'),
-  partition: optionalText('Consul Enterprise.'),
+  datacenter: optionalText('Datacenter to ask about. Without it: that of the agent.'),
+  namespace: optionalText('Namespace, in Consul Enterprise. Without it: that of the token.'),
+  partition: optionalText('Admin partition, in Consul Enterprise. Without it: that of the agent.'),
   tags: z
     .array(text('a tag'))
     .prefault([])

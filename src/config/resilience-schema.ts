@@ -89,7 +89,7 @@ export const retry = group({
     },
   ),
   maxBody: size(
-    'Request bodies up to this size are kept for a repeat. 0 B never repeats a request that has a body; large costs that memory per request in flight.',
+    'Request bodies up to this size are kept for a repeat. 0B never repeats a request that has a body; large costs that memory per request in flight.',
     {
       fallback: '64KiB',
       min: '0B',
@@ -136,7 +136,7 @@ export const hang = group({
     },
   ),
   p99Factor: count(
-    '… and before that wait is this many times the recent 99th percentile of the instance. 1 suspects every slow request; many find only services that are fast as a rule.',
+    'Nor before that wait is this many times the recent 99th percentile of the instance. 1 suspects every slow request; many find only services that are fast as a rule.',
     {
       fallback: 10,
       min: 1,

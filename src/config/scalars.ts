@@ -17,6 +17,10 @@ const describe = (sentence: string, range: string): { description: string } => (
   description: `${sentence} (${range})`,
 });
 
+/** What the exported JSON Schema can say of the texts that core/units.ts reads. */
+const DURATION_PATTERN = '^\\d+(\\.\\d+)?(ms|s|m|h)$';
+const SIZE_PATTERN = '^\\d+(B|KiB|MiB|GiB)?$';
+
 const REQUIRED = 'is missing';
 
 /** Says `is missing` where nothing was given, and else what is wanted. */
@@ -40,7 +44,7 @@ export function duration(sentence: string, { fallback, min, max }: Range & { rea
       return valueMs;
     })
     .prefault(fallback)
-    .meta(describe(sentence, `${min} to ${max}`));
+    .meta({ ...describe(sentence, `${min} to ${max}`), pattern: DURATION_PATTERN });
 }
 
 /** A size, in bytes. */
@@ -56,7 +60,7 @@ export function size(sentence: string, { fallback, min, max }: Range & { readonl
       return bytes;
     })
     .prefault(fallback)
-    .meta(describe(sentence, `${min} to ${max}`));
+    .meta({ ...describe(sentence, `${min} to ${max}`), pattern: SIZE_PATTERN });
 }
 
 /** A whole number. */
@@ -158,10 +162,19 @@ export function nameText() {
   return z.string({ error: wants(`a name: ${NAME_RULE}`) }).refine(isName, `wants a name: ${NAME_RULE}`);
 }
 
-/** One value, or a list of at least one. */
+/** A list of at least one, or that one alone. */
 export function oneOrMore<T extends z.ZodType>(item: T) {
+  return listOrOne(z.array(item).min(1, 'needs at least one entry'), item);
+}
+
+/** A list, or its only entry alone. */
+export function anyNumber<T extends z.ZodType>(item: T) {
+  return listOrOne(z.array(item), item);
+}
+
+function listOrOne<T extends z.ZodType>(list: z.ZodArray<T>, item: T) {
   return z
-    .union([z.array(item).min(1, 'needs at least one entry'), item])
+    .union([list, item])
     .transform((value): z.output<T>[] => (Array.isArray(value) ? (value as z.output<T>[]) : [value as z.output<T>]));
 }
 

@@ -21,7 +21,9 @@ export const etcd = group({
     ['auto', 'json', 'grpc', 'bare'],
     'auto',
   ),
-  username: optionalText('Without it: no authentication.'),
+  username: optionalText(
+    'User to log in as; its role must be allowed to read the prefix. Without it: no authentication.',
+  ),
   password: optional(z.string({ error: wants('text') }).min(1, 'must not be empty'), 'The password of `username`.'),
   tls: tlsKey,
 })

@@ -39,12 +39,14 @@ export function parseYaml(text: string): YamlSource {
   const composer = new Composer({ lineCounter: lines, prettyErrors: false, uniqueKeys: false });
   const [document, second] = [...composer.compose(tokens, true, text.length)];
   if (document === undefined) return { document, problems: [problem(0, 'no YAML document')], positionOf };
-  const problems = [...document.errors, ...document.warnings].map((error) =>
+  // Warnings are about tags, and a value of an unknown tag is not the value that was meant.
+  const faults = [...document.errors, ...document.warnings];
+  const problems = faults.map((error) =>
     problem(error.pos[0], YAML_MESSAGES.get(error.code) ?? withoutQuotes(error.message)),
   );
   if (second) problems.push(problem(second.range[0], 'a second document begins here; the file holds one'));
   // What follows from half a text would only hide the mistake.
-  return { document: document.errors.length === 0 ? document : undefined, problems, positionOf };
+  return { document: faults.length === 0 ? document : undefined, problems, positionOf };
 }
 
 const YAML_MESSAGES: ReadonlyMap<string, string> = new Map([

@@ -1,0 +1,71 @@
+import { readFileSync } from 'node:fs';
+import { dispatch } from './cli/dispatch.ts';
+import type { CliContext, SignalName } from './cli/verb.ts';
+import { systemClock } from './core/clock.ts';
+import { systemRandom } from './core/random.ts';
+
+/** What a verb has, after a signal that it does not handle, to come to an end. */
+const GRACE_MS = 250;
+
+const listeners = new Map<SignalName, Set<() => void>>();
+const interruption = new AbortController();
+
+function onSignal(name: SignalName, listener: () => void): () => void {
+  const known = listeners.get(name) ?? new Set();
+  if (!listeners.has(name)) {
+    listeners.set(name, known);
+    process.on(name, () => {
+      if (known.size > 0) for (const each of [...known]) each();
+      else if (name === 'SIGINT' || name === 'SIGTERM') interrupt(name);
+    });
+  }
+  known.add(listener);
+  return () => {
+    known.delete(listener);
+  };
+}
+
+function interrupt(name: 'SIGINT' | 'SIGTERM'): void {
+  process.exitCode = name === 'SIGINT' ? 130 : 143;
+  // The second time, or when the verb goes on all the same.
+  if (interruption.signal.aborted) process.exit();
+  setTimeout(() => process.exit(), GRACE_MS).unref();
+  interruption.abort();
+}
+
+function readVersion(): string {
+  const manifest: unknown = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+  const version: unknown =
+    typeof manifest === 'object' && manifest !== null && 'version' in manifest ? manifest.version : undefined;
+  return typeof version === 'string' ? version : 'unknown';
+}
+
+const ctx: CliContext = {
+  env: process.env,
+  stdout: process.stdout,
+  stderr: process.stderr,
+  cwd: process.cwd(),
+  version: readVersion(),
+  fetch: globalThis.fetch,
+  clock: systemClock,
+  random: systemRandom,
+  signal: interruption.signal,
+  onSignal,
+};
+
+for (const name of ['SIGINT', 'SIGTERM'] as const) onSignal(name, () => undefined)();
+
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    // `fairlead help | head -1`: whoever read has enough.
+    if (error.code !== 'EPIPE') throw error;
+  });
+}
+
+// Timers of the clock do not keep the process alive, and a verb may wait for nothing else.
+const alive = setInterval(() => undefined, 2_147_483_647);
+const code = await dispatch(ctx, process.argv.slice(2));
+clearInterval(alive);
+// An empty write ends when all before it have: nothing is cut off where streams are pipes.
+for (const stream of [process.stdout, process.stderr]) await new Promise((resolve) => stream.write('', resolve));
+process.exit(interruption.signal.aborted ? process.exitCode : code);
