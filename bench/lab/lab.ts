@@ -18,6 +18,8 @@ export interface RunningPeer {
   readonly port: number;
   /** What its cost is read from; empty for direct. A change during a measurement would falsify it. */
   processes(): readonly number[];
+  /** The last of what it printed. */
+  output(): string;
   stop(): Promise<void>;
 }
 
@@ -47,13 +49,25 @@ export class Lab {
     mkdirSync(dir);
     const launch = peer.launch({ port, secondPort, originPorts, dir, maxConnections });
     if (!launch) {
-      return { name: peer.name, port: originPorts[0] ?? 0, processes: () => [], stop: () => Promise.resolve() };
+      return {
+        name: peer.name,
+        port: originPorts[0] ?? 0,
+        processes: () => [],
+        output: () => '',
+        stop: () => Promise.resolve(),
+      };
     }
     const child = this.#children.start({ ...launch, name: peer.name, role: 'proxy' });
     const answers = async (): Promise<boolean> => (await getOnce(port, '/1k')).status === 200;
     await untilReady(child, answers, READY_TIMEOUT_MS);
     await proveForwarding(child, port);
-    return { name: peer.name, port, processes: () => processTree(child.pid), stop: () => child.stop() };
+    return {
+      name: peer.name,
+      port,
+      processes: () => processTree(child.pid),
+      output: () => child.output(),
+      stop: () => child.stop(),
+    };
   }
 
   /** Ends every process and removes the folder. May be called at any time. */
