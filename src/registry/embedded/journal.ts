@@ -27,6 +27,20 @@ export interface JournalFigures {
   readonly compactionFailures: number;
 }
 
+/**
+ * Where registrations are made durable. Everything belongs to one caller, which applies what it appended before it calls
+ * again: the table of `snapshot` is then exactly what the log says.
+ */
+export interface RegistrationLog {
+  readonly figures: JournalFigures;
+  /** Resolves when the records survive a loss of power. After a rejection none of them counts, and the next call tries afresh. */
+  append(records: readonly LogRecord[]): Promise<void>;
+  /** Starts to rewrite the log if it has grown enough. Appending goes on meanwhile. */
+  compactIfDue(): void;
+  /** Resolves when the file is closed. A rewrite that is going on is given up. */
+  close(): Promise<void>;
+}
+
 interface Compaction {
   readonly done: Promise<void>;
   /** What was appended meanwhile. */
@@ -45,11 +59,8 @@ const REPLACEMENT_RETRY_MS = 1000;
  * The log of registrations: one file to which records are appended and synced, rewritten from memory when most of it
  * is history. The log is its own snapshot, and replacing it is one rename: there is no pair of files that could
  * disagree.
- *
- * `append`, `compactIfDue` and `close` belong to one caller, which applies what it appended before it calls again: the
- * table of `snapshot` is then exactly what the log says.
  */
-export class Journal {
+export class Journal implements RegistrationLog {
   readonly #options: JournalOptions;
   readonly #path: string;
   #log: AppendLog;
@@ -91,7 +102,6 @@ export class Journal {
     return { bytes: this.#log.length, ...this.#figures };
   }
 
-  /** Resolves when the records survive a loss of power. After a rejection none of them counts, and the next call tries afresh. */
   append(records: readonly LogRecord[]): Promise<void> {
     return this.#exclusive(async () => {
       try {
@@ -104,7 +114,6 @@ export class Journal {
     });
   }
 
-  /** Starts to rewrite the log if it has grown enough. Appending goes on meanwhile. */
   compactIfDue(): void {
     const { clock, compactAboveBytes, snapshot } = this.#options;
     const grown = this.#log.length > Math.max(compactAboveBytes, 2 * this.#baseLength);
@@ -118,7 +127,6 @@ export class Journal {
     });
   }
 
-  /** Resolves when the file is closed. A rewrite that is going on is given up. */
   async close(): Promise<void> {
     this.#closing = true;
     if (this.#compaction) this.#compaction.stale = true;

@@ -6,8 +6,8 @@ import type { RegistryLimits } from './plan.ts';
 import type { RegistryLog } from './report.ts';
 
 export interface EmbeddedRegistryOptions {
-  /** Created when missing. One gateway at a time. */
-  readonly dataDir: string;
+  /** Created when missing. One gateway at a time. undefined = in memory alone: nothing survives a restart. */
+  readonly dataDir: string | undefined;
   readonly owner: LockOwner;
   readonly clock: Clock;
   readonly log: RegistryLog;

@@ -1,9 +1,6 @@
 import { type Clock, sleep } from '../../core/clock.ts';
 import type { Change } from './changes.ts';
 import { CommitQueue } from './commit-queue.ts';
-import { DataLock } from './data-lock.ts';
-import { systemDisk } from './disk.ts';
-import { Journal } from './journal.ts';
 import type { Lease } from './leases.ts';
 import {
   type DeregisterResult,
@@ -17,17 +14,15 @@ import {
 } from './operations.ts';
 import { DEFAULT_LIMITS, type EmbeddedRegistryOptions, type RegistryFigures } from './options.ts';
 import type { RegistrationRequest, RegistryLimits } from './plan.ts';
-import type { LogRecord, RegistrationKey } from './record.ts';
-import type { ReplayReport } from './replay.ts';
+import type { RegistrationKey } from './record.ts';
 import { type RegistryLog, reasonOf } from './report.ts';
 import { Staging } from './staging.ts';
 import { RegistryState } from './state.ts';
+import { INDEX_BLOCK, type Storage, openStorage } from './storage.ts';
 import type { Entry, ServiceEntry } from './table.ts';
 
 const PENDING = 10_000;
 const CLOSE_TIMEOUT_MS = 5000;
-/** Indexes set aside on disk at a time: lease changes count without being written. */
-const INDEX_BLOCK = 1_000_000;
 
 /**
  * The embedded registry: who is registered, on disk before it is acknowledged and in memory after. Heartbeats and the
@@ -37,32 +32,24 @@ export class EmbeddedRegistry {
   readonly #clock: Clock;
   readonly #log: RegistryLog;
   readonly #limits: RegistryLimits;
-  readonly #lock: DataLock;
   readonly #state: RegistryState;
-  readonly #journal: Journal;
-  readonly #report: ReplayReport;
+  readonly #storage: Storage;
   readonly #commits: CommitQueue;
   readonly #closing = new AbortController();
   #closed: Promise<void> | undefined;
-  /** What was set aside on disk. */
-  #reservedIndex: number;
   #reserving = false;
 
-  private constructor(options: EmbeddedRegistryOptions, parts: Parts) {
-    const { lock, state, journal, report, reservedIndex } = parts;
+  private constructor(options: EmbeddedRegistryOptions, state: RegistryState, storage: Storage) {
     this.#clock = options.clock;
     this.#log = options.log;
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
-    this.#lock = lock;
     this.#state = state;
-    this.#journal = journal;
-    this.#report = report;
-    this.#reservedIndex = reservedIndex;
+    this.#storage = storage;
     this.#commits = new CommitQueue({
-      append: (records) => journal.append(records),
+      append: (records) => storage.log.append(records),
       stage: () => new Staging(state.table),
       onIdle: () => {
-        journal.compactIfDue();
+        storage.log.compactIfDue();
       },
       clock: options.clock,
       log: options.log,
@@ -77,50 +64,25 @@ export class EmbeddedRegistry {
    * reason to stay down: both are reported, and what can be served is.
    */
   static async open(options: EmbeddedRegistryOptions): Promise<EmbeddedRegistry> {
-    const { dataDir: directory, clock, log, disk = systemDisk } = options;
-    await disk.createDirectory(directory);
-    const lock = await DataLock.acquire(directory, options.owner, log);
-    try {
-      let registry: EmbeddedRegistry | undefined = undefined as EmbeddedRegistry | undefined;
-      let reservedIndex = 0;
-      const state = new RegistryState({
-        clock,
-        log,
-        history: options.history ?? 1024,
-        waiters: options.waiters ?? 4096,
-        keepEmptyMs: options.keepEmptyMs ?? 600_000,
-        onExpired: (lease) => {
-          if (registry) registry.#expire(lease);
-        },
-        onIndex: (index) => {
-          if (registry) registry.#reserveFor(index);
-        },
-      });
-      const { journal, report } = await Journal.open(
-        {
-          directory,
-          disk,
-          clock,
-          log,
-          snapshot: () => snapshot(state, registry ? registry.#reservedIndex : reservedIndex),
-          verifyOwner: () => lock.verify(),
-          compactAboveBytes: options.compactAboveBytes ?? 4_194_304,
-        },
-        (record) => {
-          if (record.kind === 'reserve') reservedIndex = Math.max(reservedIndex, record.index);
-          else state.restore(record);
-        },
-      );
-      // A reservation may be among what could not be read.
-      if (report.corruptRecords > 0) reservedIndex += INDEX_BLOCK;
-      state.start(reservedIndex + 1);
-      registry = new EmbeddedRegistry(options, { lock, state, journal, report, reservedIndex });
-      await registry.#reserve();
-      return registry;
-    } catch (error) {
-      await lock.release();
-      throw error;
-    }
+    let registry: EmbeddedRegistry | undefined = undefined as EmbeddedRegistry | undefined;
+    const state = new RegistryState({
+      clock: options.clock,
+      log: options.log,
+      history: options.history ?? 1024,
+      waiters: options.waiters ?? 4096,
+      keepEmptyMs: options.keepEmptyMs ?? 600_000,
+      onExpired: (lease) => {
+        if (registry) registry.#expire(lease);
+      },
+      onIndex: (index) => {
+        if (registry) registry.#reserveFor(index);
+      },
+    });
+    const storage = await openStorage(options, state);
+    state.start(storage.reservation.index + 1);
+    registry = new EmbeddedRegistry(options, state, storage);
+    await registry.#reserve();
+    return registry;
   }
 
   /** Aborts when the registry closes: whoever watches or waits should end. */
@@ -140,15 +102,15 @@ export class EmbeddedRegistry {
   get figures(): RegistryFigures {
     const { table, leases, waiters } = this.#state;
     return {
-      ...this.#journal.figures,
+      ...this.#storage.log.figures,
       instances: table.size,
       services: table.liveServices,
       leases: leases.size,
       waiters: waiters.size,
       pending: this.#commits.waiting,
       diskHealthy: this.#commits.healthy,
-      corruptRecords: this.#report.corruptRecords,
-      tornBytes: this.#report.tornBytes,
+      corruptRecords: this.#storage.corruptRecords,
+      tornBytes: this.#storage.tornBytes,
     };
   }
 
@@ -207,8 +169,7 @@ export class EmbeddedRegistry {
     this.#state.stop();
     const finish = async (): Promise<void> => {
       await this.#commits.close();
-      await this.#journal.close();
-      await this.#lock.release();
+      await this.#storage.close();
     };
     const enough = new AbortController();
     const finished = finish().then(
@@ -243,7 +204,7 @@ export class EmbeddedRegistry {
   }
 
   #reserveFor(index: number): void {
-    if (index + INDEX_BLOCK / 2 <= this.#reservedIndex) return;
+    if (index + INDEX_BLOCK / 2 <= this.#storage.reservation.index) return;
     void this.#reserve();
   }
 
@@ -255,23 +216,9 @@ export class EmbeddedRegistry {
     await this.#commits.submit(() => ({
       record: { kind: 'reserve', index },
       apply: () => {
-        this.#reservedIndex = index;
+        this.#storage.reservation.index = index;
       },
     }));
     this.#reserving = false;
   }
-}
-
-interface Parts {
-  readonly lock: DataLock;
-  readonly state: RegistryState;
-  readonly journal: Journal;
-  readonly report: ReplayReport;
-  readonly reservedIndex: number;
-}
-
-function snapshot(state: RegistryState, reservedIndex: number): LogRecord[] {
-  const records: LogRecord[] = [{ kind: 'reserve', index: reservedIndex }];
-  for (const { registration } of state.table.entries()) records.push({ kind: 'put', registration, drop: [] });
-  return records;
 }
