@@ -33,6 +33,16 @@ function interrupt(name: 'SIGINT' | 'SIGTERM'): void {
   interruption.abort();
 }
 
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    // EPERM: it is there, and somebody else's.
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
 function readVersion(): string {
   const manifest: unknown = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
   const version: unknown =
@@ -46,6 +56,7 @@ const ctx: CliContext = {
   stderr: process.stderr,
   cwd: process.cwd(),
   version: readVersion(),
+  process: { pid: process.pid, nodeVersion: process.version, isAlive },
   fetch: globalThis.fetch,
   clock: systemClock,
   random: systemRandom,

@@ -20,6 +20,11 @@ export interface Breaker {
   readonly counts: { readonly successes: number; readonly failures: number; readonly consecutiveFailures: number };
   /** undefined: open, or half-open with its one trial under way. */
   admit(): Permit | undefined;
+  /**
+   * Opens it on somebody else's evidence, as if it had counted failures itself. True where it is out of the rotation
+   * now; false where the ejection cap forbids it.
+   */
+  trip(cause: string): boolean;
   /** Frees timers. A permit still out may settle afterwards, without effect. */
   close(): void;
 }

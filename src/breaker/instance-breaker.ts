@@ -36,6 +36,8 @@ class InstanceBreaker implements Breaker {
   #circuit: Circuit;
   /** Why the closed circuit is about to open; undefined where it is a trial that failed. */
   #opening: string | undefined;
+  /** While somebody else than the counts opens it. */
+  #tripping: string | undefined;
   /** Of the settlement under way. */
   #outcome: Outcome = 'success';
   /** The last open time; 0 before the first. */
@@ -79,6 +81,15 @@ class InstanceBreaker implements Breaker {
     return attempt;
   }
 
+  trip(cause: string): boolean {
+    if (this.#shut) return false;
+    if (!this.#circuit.closed) return true;
+    this.#tripping = cause;
+    this.#circuit.open();
+    this.#tripping = undefined;
+    return !this.#circuit.closed;
+  }
+
   /** Called by each attempt once. */
   settle(attempt: Attempt, outcome: Outcome): void {
     const circuit = attempt.circuit;
@@ -116,6 +127,7 @@ class InstanceBreaker implements Breaker {
   }
 
   #causeToOpen(): string | undefined {
+    if (this.#tripping !== undefined) return this.#tripping;
     const { consecutiveFailures, failureRate, minimumAttempts, windowMs } = this.#options.policy;
     const { window, consecutiveFailures: inARow } = this.#circuit.tally;
     if (inARow >= consecutiveFailures) return `${inARow} failures in a row, the last: ${this.#outcome}`;

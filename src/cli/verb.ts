@@ -11,6 +11,14 @@ export interface TextSink {
 
 export type SignalName = 'SIGTERM' | 'SIGINT' | 'SIGHUP' | 'SIGUSR1';
 
+/** Of this process and of others on the machine. */
+export interface ProcessFacts {
+  readonly pid: number;
+  readonly nodeVersion: string;
+  /** Whether a process with this id exists: signal 0, nothing stronger. */
+  isAlive(pid: number): boolean;
+}
+
 /** All that a verb may know of the process around it. Made by main.ts; tests make their own. */
 export interface CliContext {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -19,6 +27,7 @@ export interface CliContext {
   /** Absolute; file names in arguments are relative to it. */
   readonly cwd: string;
   readonly version: string;
+  readonly process: ProcessFacts;
   readonly fetch: typeof globalThis.fetch;
   readonly clock: Clock;
   readonly random: Random;

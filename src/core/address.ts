@@ -252,3 +252,8 @@ function cidrOrThrow(text: string): Cidr {
     throw new TypeError(`${JSON.stringify(text)} is not a network such as 10.0.0.0/8 (host bits must be zero)`);
   return network;
 }
+
+/** For `contains`; IPv4-mapped IPv6 becomes IPv4. Undefined where the text is no address. */
+export function ipOf(text: string): Ip | undefined {
+  return parseIp(text);
+}

@@ -1,0 +1,53 @@
+import type { Logger } from '../telemetry/log.ts';
+import type { Timeline } from '../telemetry/timeline.ts';
+import type { Member } from '../upstream/directory.ts';
+import type { Fleet } from '../upstream/fleet.ts';
+import type { FleetRouter } from './router.ts';
+
+const BREAKER_STATES = ['closed', 'open', 'half-open'] as const;
+
+/** What happens to the fleet goes to the timeline, the counters and the log, in one place. */
+export function observeFleet(options: {
+  readonly fleet: Fleet;
+  readonly router: FleetRouter;
+  readonly timeline: Timeline;
+  readonly log: Logger;
+}): void {
+  const { fleet, router, timeline, log } = options;
+  const of = (member: Member): { service: string; instance: string } => ({
+    service: member.service.name,
+    instance: member.instance.id,
+  });
+  fleet.listen({
+    added: (member) => {
+      router.metersOf(member.service.name)?.registration();
+      const evidence = `${member.instance.host} port ${member.instance.port}`;
+      timeline.add({ kind: 'registered', ...of(member), to: 'registered', cause: 'a registry has it', evidence });
+    },
+    removed: (member) => {
+      router.metersOf(member.service.name)?.deregistration('deregistered');
+      timeline.add({ kind: 'deregistered', ...of(member), to: 'deregistered', cause: 'no registry has it any more' });
+    },
+    refused: (instance) => {
+      log.error('instance left out: gateway.limits.instances or gateway.limits.services is reached', {
+        service: instance.service,
+        instance: instance.id,
+      });
+    },
+    transition: (member, gate, from, to, cause) => {
+      if (gate === 'registered') timeline.add({ kind: 'registered', ...of(member), from, to, cause });
+      else timeline.add({ kind: gate, ...of(member), from, to, cause });
+      if (gate === 'breaker') {
+        const state = BREAKER_STATES.find((known) => known === to);
+        if (state) router.metersOf(member.service.name)?.breakerTransition(state);
+      }
+      log.info(`${gate} changed`, { ...of(member), from, to, cause });
+    },
+    panic: (service, on) => {
+      const to = on ? 'panic' : 'calm';
+      timeline.add({ kind: 'panic', service: service.name, to, cause: 'share of available instances' });
+      if (on) log.warn('panic: too few instances are available, probe verdicts are ignored', { service: service.name });
+      else log.info('panic is over', { service: service.name });
+    },
+  });
+}

@@ -1,0 +1,92 @@
+import type { Clock } from '../core/clock.ts';
+import type { ProbeState } from '../core/health.ts';
+import type { Random } from '../core/random.ts';
+import type { TargetEvidence } from '../health/evidence.ts';
+import type { CreateProbe } from '../health/probe.ts';
+import { Prober } from '../health/prober.ts';
+import type { Logger } from '../telemetry/log.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import type { Member } from '../upstream/directory.ts';
+import type { Fleet } from '../upstream/fleet.ts';
+import { checksOf } from './checks.ts';
+import type { FleetRouter } from './router.ts';
+
+export interface ProbingOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly fleet: Fleet;
+  readonly metrics: Metrics;
+  readonly router: FleetRouter;
+  readonly log: Logger;
+  readonly createProbe: CreateProbe;
+}
+
+/** Every member of the fleet is probed for as long as it is there; what the prober finds goes to the fleet. */
+export class Probing {
+  readonly #prober: Prober<number>;
+  readonly #fleet: Fleet;
+
+  constructor({ clock, random, fleet, metrics, router, log, createProbe }: ProbingOptions) {
+    this.#fleet = fleet;
+    this.#prober = new Prober<number>({
+      clock,
+      random,
+      createProbe,
+      onVerdict: (slot, state, evidence) => {
+        this.#judge(slot, state, evidence.text);
+      },
+      onResult: (sample) => {
+        metrics.probeTook(sample.type, sample.durationMs);
+        metrics.probeLag(sample.lagMs);
+        router.metersOf(sample.service)?.probe(sample.type, sample.outcome);
+      },
+      onFreeze: (event) => {
+        log.warn('probe verdicts frozen', { ...event });
+      },
+      trafficSuccessMs: (slot) => fleet.figures.lastSuccessMs[slot] || undefined,
+    });
+    fleet.listen({
+      added: (member) => {
+        this.#track(member);
+      },
+      updated: (member) => {
+        this.#track(member);
+      },
+      removed: (member) => {
+        this.#prober.untrack(member.slot);
+      },
+    });
+  }
+
+  /** The policy of services has changed. */
+  reconfigure(): void {
+    for (const service of this.#fleet.services.values()) {
+      for (const member of service.members.values()) this.#track(member);
+    }
+  }
+
+  evidenceOf(member: Member): TargetEvidence | undefined {
+    return this.#prober.explain(member.slot);
+  }
+
+  close(): void {
+    this.#prober.stop();
+  }
+
+  #track(member: Member): void {
+    const { instance, service, slot } = member;
+    this.#prober.track({
+      key: slot,
+      service: service.name,
+      instanceId: instance.id,
+      host: instance.host,
+      port: instance.port,
+      checks: checksOf(instance, service.policy.checks),
+    });
+  }
+
+  #judge(slot: number, state: ProbeState, cause: string): void {
+    const member = this.#fleet.memberBySlot(slot);
+    if (member) this.#fleet.setProbe(member, state, cause);
+  }
+}
