@@ -1,4 +1,4 @@
-import { type Gate, GATES } from './availability.ts';
+import { type Gate, GATES, type Standing, unpack } from './availability.ts';
 
 /** What the control side knows of each slot, as columns: reserved at once, touched as slots come into use. */
 export class StandingColumns {
@@ -21,6 +21,10 @@ export class StandingColumns {
   change(slot: number, code: number, gate: Gate, wallMs: number): void {
     this.codes[slot] = code;
     this.#sinceMs[slot * GATES.length + GATES.indexOf(gate)] = wallMs;
+  }
+
+  standing(slot: number): Standing {
+    return unpack(this.codes[slot] ?? 0);
   }
 
   /** Wall-clock milliseconds. */

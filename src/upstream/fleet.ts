@@ -1,6 +1,6 @@
 import type { Clock } from '../core/clock.ts';
 import type { BreakerState, ProbeState } from '../core/health.ts';
-import type { Instance } from '../core/instance.ts';
+import type { Instance, RegisteredState } from '../core/instance.ts';
 import type { ServicePolicy } from '../core/policy.ts';
 import type { Random } from '../core/random.ts';
 import { sameInstance } from '../registry/same.ts';
@@ -8,13 +8,14 @@ import { type Gate, pack, sameToViews, type Standing, unpack } from './availabil
 import { StandingColumns } from './columns.ts';
 import { Departures } from './departures.ts';
 import type { Member, ServiceDetail } from './directory.ts';
+import { explainMember, IN_ROTATION, type InstanceReport } from './explain.ts';
 import type { Figures } from './figures.ts';
+import { type FleetListener, FleetListeners } from './fleet-listener.ts';
 import { type FleetBase, MemberRecord } from './member-record.ts';
 import { Publisher } from './publisher.ts';
 import type { ServiceRecord } from './service-record.ts';
 import { ServiceTable } from './service-table.ts';
 import { SlotTable } from './slot-table.ts';
-import type { View } from './view.ts';
 
 export interface FleetOptions {
   readonly clock: Clock;
@@ -25,27 +26,6 @@ export interface FleetOptions {
   readonly defaultPolicy: ServicePolicy;
   /** Bounds the names that registrations may bring; 20,000 by default. The longest known empty one makes room. */
   readonly maxServices?: number;
-}
-
-/** Each is called in the turn of the change, `viewChanged` and `panic` with the new view. None may throw. */
-export interface FleetListener {
-  added?(member: Member): void;
-  /** It is configured, or an instance of it registered, for the first time. */
-  serviceAdded?(service: ServiceDetail): void;
-  /** Its name is unknown from now on; members of it may still be leaving. */
-  serviceDropped?(service: ServiceDetail): void;
-  /** Anything but the address has changed. */
-  updated?(member: Member, previous: Instance): void;
-  /** It is out of the table; requests may still be in flight. */
-  removed?(member: Member): void;
-  /** The last request of a removed member has ended: its slot, and all that is kept by it, is free. */
-  freed?(member: Member): void;
-  viewChanged?(service: ServiceDetail, previous: View): void;
-  panic?(service: ServiceDetail, on: boolean): void;
-  /** `to` are the words of `explain`. */
-  transition?(member: Member, gate: Gate, from: string, to: string, cause: string): void;
-  /** There is no slot for it, or no room for its service. */
-  refused?(instance: Instance): void;
 }
 
 const MAX_SERVICES = 20_000;
@@ -60,9 +40,11 @@ export class Fleet implements FleetBase {
   readonly columns: StandingColumns;
   readonly #slots: SlotTable<MemberRecord>;
   readonly #table: ServiceTable;
-  readonly #listeners = new Set<FleetListener>();
+  readonly #listeners = new FleetListeners();
   readonly #publisher: Publisher;
   readonly #departures: Departures;
+  /** Number of resets so far: a member that the current one has not seen is gone. */
+  #resets = 0;
 
   constructor(options: FleetOptions) {
     this.clock = options.clock;
@@ -103,8 +85,7 @@ export class Fleet implements FleetBase {
   }
 
   listen(listener: FleetListener): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#listeners.add(listener);
   }
 
   /** Names a service and sets its policy. A second call changes the policy and keeps all state. */
@@ -135,18 +116,15 @@ export class Fleet implements FleetBase {
    * as unknown. Undefined where it was refused.
    */
   upsert(instance: Instance): Member | undefined {
-    const service = this.#table.byName.get(instance.service) ?? this.#discover(instance.service);
-    const member = service?.members.get(instance.id);
-    if (member && sameAddress(member.instance, instance)) {
-      if (!sameInstance(member.instance, instance)) this.#update(member, instance);
-      return member;
+    const wallMs = this.clock.wall();
+    let member = this.#upsert(instance, wallMs);
+    if (!member) {
+      // Those who have just left may make room once no view lists them.
+      this.flush();
+      member = this.#upsert(instance, wallMs);
     }
-    if (member) this.#remove(member);
-    if (!service || this.#slots.full) {
-      this.#tell((listener) => listener.refused?.(instance));
-      return undefined;
-    }
-    return this.#add(service, instance);
+    if (!member) this.#listeners.tell((listener) => listener.refused?.(instance));
+    return member;
   }
 
   /** False where there is no such instance. */
@@ -158,14 +136,17 @@ export class Fleet implements FleetBase {
 
   /** Makes the instances of the service (all of them of this service) exactly these; those that were there already keep their state. */
   reset(name: string, instances: readonly Instance[]): void {
-    const members = this.#table.byName.get(name)?.members;
-    if (members && members.size > 0) {
-      const kept = new Set<string>();
-      for (const { id } of instances) kept.add(id);
-      // Before anyone is added: those who go may make room.
-      for (const member of members.values()) if (!kept.has(member.instance.id)) this.#remove(member);
+    const wallMs = this.clock.wall();
+    const reset = ++this.#resets;
+    const refused: Instance[] = [];
+    for (const instance of instances) {
+      const member = this.#upsert(instance, wallMs);
+      if (member) member.seen = reset;
+      else refused.push(instance);
     }
-    for (const instance of instances) this.upsert(instance);
+    const members = this.#table.byName.get(name)?.members.values() ?? [];
+    for (const member of members) if (member.seen !== reset) this.#remove(member);
+    for (const instance of refused) this.upsert(instance);
   }
 
   /** Removes its instances and forgets it: a later request for it is one for an unknown service. */
@@ -175,7 +156,7 @@ export class Fleet implements FleetBase {
     for (const member of service.members.values()) this.#remove(member);
     this.#table.drop(service);
     this.#publisher.touch(service);
-    this.#tell((listener) => listener.serviceDropped?.(service));
+    this.#listeners.tell((listener) => listener.serviceDropped?.(service));
   }
 
   /** `cause` is for people: "3 probes in a row failed: connect ECONNREFUSED". */
@@ -185,7 +166,7 @@ export class Fleet implements FleetBase {
     const from = record.health.probe;
     const passes = state === 'passing' || state === 'degraded';
     if (!this.#stand(record, passes ? { probe: state, passedOnce: true } : { probe: state }, 'probe')) return;
-    this.#tell((listener) => listener.transition?.(record, 'probe', from, state, cause));
+    this.#listeners.tell((listener) => listener.transition?.(record, 'probe', from, state, cause));
   }
 
   /** Takes a member out, as hanging or as an outlier, or lets it in again. False where the ejection cap forbids it. */
@@ -218,6 +199,14 @@ export class Fleet implements FleetBase {
     return inflight;
   }
 
+  /** Why a member has traffic or not, gate by gate. */
+  explain(member: Member): InstanceReport | undefined {
+    const record = this.#slots.owners[member.slot];
+    return record === member
+      ? explainMember(record, record.service, this.columns, this.figures, this.clock.now())
+      : undefined;
+  }
+
   /** Publishes every pending view now; otherwise that happens at the end of the turn. */
   flush(): void {
     this.#publisher.flush();
@@ -226,7 +215,7 @@ export class Fleet implements FleetBase {
   /** To be called whenever an attempt on a leaving member has ended: frees it where that was the last. */
   released(member: Member): void {
     const record = this.#slots.owners[member.slot];
-    if (record === member) this.#departures.consider(record);
+    if (record === member) this.#departures.released(record);
   }
 
   /** Stops every timer. The fleet is of no use afterwards. */
@@ -238,12 +227,25 @@ export class Fleet implements FleetBase {
 
   breakerChanged(member: MemberRecord, from: BreakerState, to: BreakerState, cause: string): void {
     this.#stand(member, { breaker: to }, 'breaker');
-    this.#tell((listener) => listener.transition?.(member, 'breaker', from, to, cause));
+    this.#listeners.tell((listener) => listener.transition?.(member, 'breaker', from, to, cause));
   }
 
   /** The next view offers the trial again. */
   trialReturned(member: MemberRecord): void {
     this.#publisher.touch(member.service);
+  }
+
+  /** Undefined where there is no room. */
+  #upsert(instance: Instance, wallMs: number): MemberRecord | undefined {
+    const service = this.#table.byName.get(instance.service) ?? this.#discover(instance.service);
+    const member = service?.members.get(instance.id);
+    if (member && sameAddress(member.instance, instance)) {
+      if (!sameInstance(member.instance, instance)) this.#update(member, instance);
+      return member;
+    }
+    if (member) this.#remove(member);
+    if (!service || this.#slots.full) return undefined;
+    return this.#add(service, instance, wallMs);
   }
 
   /** A service that a registration names; undefined where there are too many. */
@@ -258,7 +260,7 @@ export class Fleet implements FleetBase {
 
   #create(name: string): ServiceRecord {
     const service = this.#table.create(name);
-    this.#tell((listener) => listener.serviceAdded?.(service));
+    this.#listeners.tell((listener) => listener.serviceAdded?.(service));
     return service;
   }
 
@@ -277,15 +279,14 @@ export class Fleet implements FleetBase {
     if (from !== 'closed') this.breakerChanged(member, from, 'closed', 'breakers are switched off');
   }
 
-  #add(service: ServiceRecord, instance: Instance): Member {
+  #add(service: ServiceRecord, instance: Instance, wallMs: number): MemberRecord {
     const member = this.#slots.take((slot) => new MemberRecord(slot, service, instance, this));
     this.figures.clear(member.slot);
     this.figures.weight[member.slot] = instance.weight;
-    const standing: Standing = { ...NEW, registered: instance.state };
-    this.columns.begin(member.slot, pack(standing), this.clock.wall());
+    this.columns.begin(member.slot, NEW_CODES[instance.state], wallMs);
     service.add(member);
     this.#publisher.touch(service);
-    this.#tell((listener) => listener.added?.(member));
+    this.#listeners.tell((listener) => listener.added?.(member));
     return member;
   }
 
@@ -301,27 +302,29 @@ export class Fleet implements FleetBase {
     if (previous.state !== instance.state) {
       this.#stand(member, { registered: instance.state }, 'registered');
       const cause = instance.stateReason ?? 'the registry says so';
-      this.#tell((listener) => listener.transition?.(member, 'registered', previous.state, instance.state, cause));
+      this.#listeners.tell((listener) =>
+        listener.transition?.(member, 'registered', previous.state, instance.state, cause),
+      );
     }
-    this.#tell((listener) => listener.updated?.(member, previous));
+    this.#listeners.tell((listener) => listener.updated?.(member, previous));
   }
 
   #remove(member: MemberRecord): void {
     member.service.remove(member);
     member.leaving = true;
-    member.closeBreaker();
-    this.#stand(member, { breaker: 'closed' }, 'breaker');
-    this.#departures.add(member);
+    if (member.breaker) {
+      member.closeBreaker();
+      this.#stand(member, { breaker: 'closed' }, 'breaker');
+    }
     this.#publisher.touch(member.service);
-    this.#tell((listener) => listener.removed?.(member));
+    this.#listeners.tell((listener) => listener.removed?.(member));
   }
 
   #free(member: MemberRecord): void {
     const { service } = member;
-    service.forget(member);
     this.#slots.give(member.slot);
     this.#table.retire(service);
-    this.#tell((listener) => listener.freed?.(member));
+    this.#listeners.tell((listener) => listener.freed?.(member));
   }
 
   #setDrained(service: string, id: string, drained: boolean): boolean {
@@ -345,7 +348,7 @@ export class Fleet implements FleetBase {
     if (from === to) return false;
     this.columns.change(member.slot, to, gate, this.clock.wall());
     if (member.leaving) return true;
-    member.service.recount(from, to);
+    member.service.recount(member, from, to);
     if (!sameToViews(from, to)) this.#publisher.touch(member.service);
     return true;
   }
@@ -353,35 +356,31 @@ export class Fleet implements FleetBase {
   #publish(service: ServiceRecord, nowMs: number): void {
     const { view: previous, panic } = service;
     service.publish(nowMs);
-    for (const member of service.leaving) {
-      member.unlisted = true;
-      this.#departures.consider(member);
-    }
+    const departed = service.departing;
+    service.departing = [];
+    for (const member of departed) this.#departures.depart(member);
     this.#table.retire(service);
-    this.#tell((listener) => listener.viewChanged?.(service, previous));
+    this.#listeners.tell((listener) => listener.viewChanged?.(service, previous));
     if ((panic === 'off') !== (service.panic === 'off')) {
-      this.#tell((listener) => listener.panic?.(service, service.panic !== 'off'));
+      this.#listeners.tell((listener) => listener.panic?.(service, service.panic !== 'off'));
     }
   }
 
   #tellTransition(member: MemberRecord, gate: Gate, word: string, on: boolean, cause: string): void {
-    const [from, to] = on ? ['in rotation', word] : [word, 'in rotation'];
-    this.#tell((listener) => listener.transition?.(member, gate, from, to, cause));
-  }
-
-  #tell(call: (listener: FleetListener) => void): void {
-    for (const listener of this.#listeners) call(listener);
+    const [from, to] = on ? [IN_ROTATION, word] : [word, IN_ROTATION];
+    this.#listeners.tell((listener) => listener.transition?.(member, gate, from, to, cause));
   }
 }
 
-const NEW: Standing = {
-  registered: 'up',
-  probe: 'unknown',
-  breaker: 'closed',
-  ejected: false,
-  drained: false,
-  passedOnce: false,
+const NEW_CODES: Readonly<Record<RegisteredState, number>> = {
+  up: newCode('up'),
+  degraded: newCode('degraded'),
+  down: newCode('down'),
 };
+
+function newCode(registered: RegisteredState): number {
+  return pack({ registered, probe: 'unknown', breaker: 'closed', ejected: false, drained: false, passedOnce: false });
+}
 
 function sameAddress(one: Instance, other: Instance): boolean {
   return one.host === other.host && one.port === other.port && one.secure === other.secure;

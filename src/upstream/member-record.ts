@@ -4,7 +4,7 @@ import type { Clock } from '../core/clock.ts';
 import type { BreakerState } from '../core/health.ts';
 import type { Instance } from '../core/instance.ts';
 import type { BreakerPolicy } from '../core/policy.ts';
-import { type Standing, unpack } from './availability.ts';
+import type { Standing } from './availability.ts';
 import type { StandingColumns } from './columns.ts';
 import type { Member } from './directory.ts';
 import type { Figures } from './figures.ts';
@@ -28,8 +28,8 @@ export class MemberRecord implements Member {
   readonly service: ServiceRecord;
   instance: Instance;
   leaving = false;
-  /** Leaving, and in no view any more: nobody can pick the slot for this member. */
-  unlisted = false;
+  /** The last reset that named it: see `Fleet.reset`. */
+  seen = 0;
   breaker: Breaker | undefined = undefined;
   readonly #base: FleetBase;
 
@@ -41,7 +41,7 @@ export class MemberRecord implements Member {
   }
 
   get health(): Standing {
-    return unpack(this.#base.columns.codes[this.slot] ?? 0);
+    return this.#base.columns.standing(this.slot);
   }
 
   admit(): Permit | undefined {

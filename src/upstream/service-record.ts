@@ -1,14 +1,15 @@
 import type { Balancer } from '../balance/balancer.ts';
 import type { ServicePolicy } from '../core/policy.ts';
-import { COUNTED, type Counted, FACTS, type Panic, panicOf } from './availability.ts';
+import { COUNTED, type Counted, FACTS, type Panic, panicOf, TRAFFIC } from './availability.ts';
 import type { ServiceDetail } from './directory.ts';
 import type { MemberRecord } from './member-record.ts';
 import { SortedSlots } from './sorted-slots.ts';
-import { buildView, type View } from './view.ts';
+import { buildView, patchView, type View, type ViewFrame } from './view.ts';
+
+/** Changed members beyond which a view is built anew. */
+const MAX_TOUCHED = 32;
 
 export type ServiceSettings = Pick<ServiceDetail, 'policy' | 'balancer'>;
-
-const NOBODY: ReadonlySet<MemberRecord> = new Set<MemberRecord>();
 
 /** A service with its counts, which make every question about the whole of it constant time. */
 export class ServiceRecord implements ServiceDetail {
@@ -20,6 +21,9 @@ export class ServiceRecord implements ServiceDetail {
   view: View;
   panic: Panic = 'off';
   readonly members = new Map<string, MemberRecord>();
+  readonly leaving = new Set<MemberRecord>();
+  /** Removed since the view was made, which may still list them. */
+  departing: MemberRecord[] = [];
   ejectionsRefused = 0;
   /** Nobody can find it any more. */
   dropped = false;
@@ -38,9 +42,10 @@ export class ServiceRecord implements ServiceDetail {
   readonly #bySlot: readonly (MemberRecord | undefined)[];
   readonly #codes: Uint16Array;
   readonly #slots = new SortedSlots();
+  /** Members whose traffic may have changed since the view. More than `MAX_TOUCHED` are not told apart. */
+  readonly #touched: number[] = [];
   /** Number of members of each weight. */
   readonly #weights = new Map<number, number>();
-  #leaving: Set<MemberRecord> | undefined;
   /** The first of `view.trials` that may not have been taken. */
   #trial = 0;
 
@@ -57,37 +62,30 @@ export class ServiceRecord implements ServiceDetail {
     this.balancer = settings.balancer;
     this.#bySlot = bySlot;
     this.#codes = codes;
-    this.view = this.#build(0);
-  }
-
-  get leaving(): ReadonlySet<MemberRecord> {
-    return this.#leaving ?? NOBODY;
+    this.view = buildView(this.#frame(0), new Int32Array(0), codes);
   }
 
   add(member: MemberRecord): void {
     this.members.set(member.instance.id, member);
     this.#slots.add(member.slot);
+    this.#touch(member.slot);
     this.#count(this.#codes[member.slot] as number, 1);
     this.addWeight(member.instance.weight, 1);
   }
 
-  /** From the members to those leaving. */
+  /** From the members to those departing. */
   remove(member: MemberRecord): void {
     this.members.delete(member.instance.id);
     this.#slots.delete(member.slot);
+    this.#touch(member.slot);
     this.#count(this.#codes[member.slot] as number, -1);
     this.addWeight(member.instance.weight, -1);
-    this.#leaving ??= new Set();
-    this.#leaving.add(member);
+    this.departing.push(member);
   }
 
-  forget(member: MemberRecord): void {
-    this.#leaving?.delete(member);
-    if (this.#leaving?.size === 0) this.#leaving = undefined;
-  }
-
-  /** A member's standing changes from one code to another. */
-  recount(from: number, to: number): void {
+  /** The standing of a member changes from one code to another. */
+  recount(member: MemberRecord, from: number, to: number): void {
+    this.#touch(member.slot);
     this.#count(from, -1);
     this.#count(to, 1);
   }
@@ -121,29 +119,38 @@ export class ServiceRecord implements ServiceDetail {
   }
 
   publish(nowMs: number): void {
+    const panic = panicOf(this.counts, this.policy.availability);
+    const patch = panic === this.panic && this.#touched.length <= MAX_TOUCHED;
+    this.panic = panic;
+    const frame = this.#frame(this.view.revision + 1);
+    this.view = patch
+      ? patchView(frame, this.view, this.#touched, (slot) => this.#kindOf(slot))
+      : buildView(frame, this.#slots.current(this.members.values(), this.members.size), this.#codes);
+    this.#touched.length = 0;
     this.dirty = false;
-    this.panic = panicOf(this.counts, this.policy.availability);
-    this.view = this.#build(this.view.revision + 1);
     this.publishedAtMs = nowMs;
     this.#trial = 0;
   }
 
-  #build(revision: number): View {
-    return buildView({
-      service: this.name,
-      revision,
-      members: this.#slots.current(this.members.values(), this.members.size),
-      codes: this.#codes,
-      counts: this.counts,
-      panic: this.panic,
-      uniform: this.#weights.size <= 1,
-    });
+  #frame(revision: number): ViewFrame {
+    const { name: service, counts, panic } = this;
+    return { service, revision, counts, panic, registered: this.members.size, uniform: this.#weights.size <= 1 };
+  }
+
+  #touch(slot: number): void {
+    if (this.#touched.length <= MAX_TOUCHED) this.#touched.push(slot);
+  }
+
+  /** Of a slot that is or was of a member: undefined where it is no longer. */
+  #kindOf(slot: number): number | undefined {
+    const member = this.#bySlot[slot];
+    if (member?.service !== this || member.leaving) return undefined;
+    return TRAFFIC[this.panic][this.#codes[slot] as number];
   }
 
   #count(code: number, by: 1 | -1): void {
-    const facts = FACTS[code] as number;
-    COUNTED.forEach((what, at) => {
-      if ((facts >> at) & 1) this.counts[what] += by;
-    });
+    for (let facts = FACTS[code] as number, at = 0; facts !== 0; facts >>= 1, at++) {
+      if (facts & 1) this.counts[COUNTED[at] as Counted] += by;
+    }
   }
 }

@@ -66,7 +66,7 @@ export class ServiceTable {
   }
 
   retire(service: ServiceRecord): void {
-    if (!service.dropped || service.leaving.size > 0) return;
+    if (!service.dropped || service.leaving.size + service.departing.length > 0) return;
     if (this.#indexes.owners[service.index] === service) this.#indexes.give(service.index);
   }
 }

@@ -38,7 +38,7 @@ export class SortedSlots {
 
   #apply(edit: number): void {
     const slot = edit < 0 ? ~edit : edit;
-    const at = this.#lowerBound(slot);
+    const at = lowerBound(this.#slots, this.#count, slot);
     if (edit < 0) {
       this.#slots.copyWithin(at, at + 1, this.#count--);
     } else {
@@ -61,21 +61,54 @@ export class SortedSlots {
     if (!sorted) this.#slots.subarray(0, this.#count).sort();
   }
 
-  #lowerBound(slot: number): number {
-    let low = 0;
-    let high = this.#count;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((this.#slots[middle] as number) < slot) low = middle + 1;
-      else high = middle;
-    }
-    return low;
-  }
-
   #reserve(size: number): void {
     if (size <= this.#slots.length) return;
     const grown = new Int32Array(Math.max(size, 2 * this.#slots.length));
     grown.set(this.#slots.subarray(0, this.#count));
     this.#slots = grown;
   }
+}
+
+/** Index of the first of `count` ascending slots that is not below `slot`. */
+function lowerBound(slots: Int32Array, count: number, slot: number): number {
+  let low = 0;
+  let high = count;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((slots[middle] as number) < slot) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/**
+ * Ascending slots with each of `touched` (ascending as well, each once) in or out as `belongs` says. Copies memory in
+ * one go between two changes; the same array where nothing changes.
+ */
+export function withChanges(
+  slots: Int32Array,
+  touched: readonly number[],
+  belongs: (slot: number) => boolean,
+): Int32Array {
+  const changes: { readonly at: number; readonly slot: number; readonly added: boolean }[] = [];
+  let length = slots.length;
+  for (const slot of touched) {
+    const at = lowerBound(slots, slots.length, slot);
+    const added = belongs(slot);
+    if (added === (slots[at] === slot)) continue;
+    changes.push({ at, slot, added });
+    length += added ? 1 : -1;
+  }
+  if (changes.length === 0) return slots;
+  const changed = new Int32Array(length);
+  let from = 0;
+  let to = 0;
+  for (const { at, slot, added } of changes) {
+    changed.set(slots.subarray(from, at), to);
+    to += at - from;
+    from = added ? at : at + 1;
+    if (added) changed[to++] = slot;
+  }
+  changed.set(slots.subarray(from), to);
+  return changed;
 }

@@ -1,5 +1,6 @@
 import type { Candidates } from '../balance/balancer.ts';
 import { FULL, type Panic, TRAFFIC, TRIAL } from './availability.ts';
+import { withChanges } from './sorted-slots.ts';
 
 /** Why a view has nobody for ordinary traffic. */
 export type EmptyReason =
@@ -34,13 +35,11 @@ export interface View extends Candidates {
 /** What a service has counted of its members, by `COUNTED`. */
 export type Counts = Readonly<Record<'available' | 'broken' | 'brokenInPanic', number>>;
 
-export interface ViewSource {
+/** All of a view but who is in it. */
+export interface ViewFrame {
   readonly service: string;
   readonly revision: number;
-  /** Slots of all members, ascending. Copied. */
-  readonly members: Int32Array;
-  /** By slot: `pack`ed standings. */
-  readonly codes: Uint16Array;
+  readonly registered: number;
   readonly counts: Counts;
   readonly panic: Panic;
   readonly uniform: boolean;
@@ -51,10 +50,12 @@ const NOBODY = new Int32Array(0);
 /** Grows to the largest service, and serves one build at a time. */
 let scratch = new Int32Array(1024);
 
-/** One pass over two typed arrays; no object of a member is touched. */
-export function buildView(source: ViewSource): View {
-  const { members, codes, counts, panic } = source;
-  const traffic = TRAFFIC[panic];
+/**
+ * A view from scratch: one pass over two typed arrays, no object of a member is touched. `members` are the slots of all
+ * members, ascending; `codes` their `pack`ed standings, by slot.
+ */
+export function buildView(frame: ViewFrame, members: Int32Array, codes: Uint16Array): View {
+  const traffic = TRAFFIC[frame.panic];
   const count = members.length;
   if (scratch.length < count) scratch = new Int32Array(2 * count);
   let full = 0;
@@ -66,20 +67,43 @@ export function buildView(source: ViewSource): View {
     if (kind === FULL) scratch[full++] = slot;
     else if (kind === TRIAL) scratch[scratch.length - ++trials] = slot;
   }
+  return framed(
+    frame,
+    scratch.slice(0, full),
+    trials === 0 ? NOBODY : scratch.slice(scratch.length - trials).reverse(),
+  );
+}
+
+/** As `buildView`, from a view of the same mode since which nobody but `touched` has changed. */
+export function patchView(
+  frame: ViewFrame,
+  previous: View,
+  touched: readonly number[],
+  kindOf: (slot: number) => number | undefined,
+): View {
+  const ascending = [...new Set(touched)].sort((one, other) => one - other);
+  return framed(
+    frame,
+    withChanges(previous.slots, ascending, (slot) => kindOf(slot) === FULL),
+    withChanges(previous.trials, ascending, (slot) => kindOf(slot) === TRIAL),
+  );
+}
+
+function framed(frame: ViewFrame, slots: Int32Array, trials: Int32Array): View {
   return {
-    service: source.service,
-    revision: source.revision,
-    slots: scratch.slice(0, full),
-    trials: trials === 0 ? NOBODY : scratch.slice(scratch.length - trials).reverse(),
-    uniform: source.uniform,
-    registered: count,
-    available: counts.available,
-    panic: panic !== 'off',
-    empty: full > 0 ? undefined : reasonOf(count, counts, panic),
+    service: frame.service,
+    revision: frame.revision,
+    slots,
+    trials,
+    uniform: frame.uniform,
+    registered: frame.registered,
+    available: frame.counts.available,
+    panic: frame.panic !== 'off',
+    empty: slots.length > 0 ? undefined : reasonOf(frame),
   };
 }
 
-function reasonOf(registered: number, counts: Counts, panic: Panic): EmptyReason {
+function reasonOf({ registered, counts, panic }: ViewFrame): EmptyReason {
   if (registered === 0) return 'none-registered';
   if (panic === 'reject' && counts.available > 0) return 'none-available';
   return (panic === 'route' ? counts.brokenInPanic : counts.broken) > 0 ? 'all-breakers-open' : 'none-available';

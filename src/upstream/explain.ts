@@ -1,0 +1,127 @@
+import { addressOf } from '../core/instance.ts';
+import { availability, type Gate, GATES, type Standing, type Traffic, type Why } from './availability.ts';
+import type { StandingColumns } from './columns.ts';
+import type { Member, ServiceDetail } from './directory.ts';
+import type { Figures } from './figures.ts';
+import type { EmptyReason } from './view.ts';
+
+export interface GateReport {
+  readonly gate: Gate;
+  /** In the words of the gate: `up`, `drained`, `half-open`, `failing`… */
+  readonly state: string;
+  /** Whether this gate alone would let the instance through (a half-open breaker: for its trial). */
+  readonly passes: boolean;
+  /** Wall-clock milliseconds of the last change; of the registration where there was none. */
+  readonly sinceMs: number;
+  /** What a person should know beyond the state. */
+  readonly note: string | undefined;
+}
+
+export interface InstanceReport {
+  readonly id: string;
+  readonly address: string;
+  readonly slot: number;
+  readonly weight: number;
+  readonly leaving: boolean;
+  readonly traffic: Traffic;
+  readonly why: Why | 'leaving';
+  readonly gates: readonly GateReport[];
+  readonly inflight: number;
+  readonly breaker:
+    | {
+        readonly successes: number;
+        readonly failures: number;
+        readonly consecutiveFailures: number;
+        /** Milliseconds from now until it half-opens; undefined unless open. */
+        readonly openForMs: number | undefined;
+      }
+    | undefined;
+}
+
+export interface ServiceReport {
+  readonly name: string;
+  readonly configured: boolean;
+  readonly revision: number;
+  readonly registered: number;
+  readonly available: number;
+  /** May have any request now. */
+  readonly serving: number;
+  readonly trials: number;
+  readonly leaving: number;
+  readonly panic: 'off' | 'route' | 'reject';
+  readonly empty: EmptyReason | undefined;
+  readonly ejectionsRefused: number;
+}
+
+/** The service as a whole. */
+export function explainService(service: ServiceDetail): ServiceReport {
+  const { view } = service;
+  return {
+    name: service.name,
+    configured: service.configured,
+    revision: view.revision,
+    registered: view.registered,
+    available: view.available,
+    serving: view.slots.length,
+    trials: view.trials.length,
+    leaving: service.leaving.size,
+    panic: service.panic,
+    empty: view.empty,
+    ejectionsRefused: service.ejectionsRefused,
+  };
+}
+
+/** Why one member has traffic or not: every gate, in order, whatever the first one says. */
+export function explainMember(
+  member: Member,
+  service: ServiceDetail,
+  columns: StandingColumns,
+  figures: Figures,
+  nowMs: number,
+): InstanceReport {
+  const { instance, slot, leaving, breaker } = member;
+  const standing = columns.standing(slot);
+  const { traffic, why } = leaving
+    ? ({ traffic: 'none', why: 'leaving' } as const)
+    : availability(standing, service.panic);
+  return {
+    id: instance.id,
+    address: addressOf(instance),
+    slot,
+    weight: figures.weight[slot] ?? 0,
+    leaving,
+    traffic,
+    why,
+    gates: GATES.map((gate) => ({ gate, ...judge(gate, standing, member), sinceMs: columns.since(slot, gate) })),
+    inflight: figures.inflight[slot] ?? 0,
+    breaker: breaker && {
+      ...breaker.counts,
+      openForMs: breaker.openUntilMs === undefined ? undefined : Math.max(0, breaker.openUntilMs - nowMs),
+    },
+  };
+}
+
+function judge(gate: Gate, standing: Standing, member: Member): Pick<GateReport, 'state' | 'passes' | 'note'> {
+  switch (gate) {
+    case 'registered':
+      return { state: standing.registered, passes: standing.registered !== 'down', note: member.instance.stateReason };
+    case 'drain':
+      return flag(standing.drained, 'drained');
+    case 'ejection':
+      return flag(standing.ejected, 'ejected');
+    case 'breaker':
+      return { state: standing.breaker, passes: standing.breaker !== 'open', note: undefined };
+    case 'probe': {
+      const passes = standing.probe === 'passing' || standing.probe === 'degraded';
+      const note = standing.passedOnce ? undefined : 'no probe has succeeded yet';
+      return { state: standing.probe, passes, note };
+    }
+  }
+}
+
+function flag(set: boolean, word: string): Pick<GateReport, 'state' | 'passes' | 'note'> {
+  return { state: set ? word : IN_ROTATION, passes: !set, note: undefined };
+}
+
+/** The state of the gates `drain` and `ejection` while they are open. */
+export const IN_ROTATION = 'in rotation';
