@@ -1,4 +1,4 @@
-import { type Clock, systemClock } from '../../src/core/clock.ts';
+import { type Clock, sleep, systemClock } from '../../src/core/clock.ts';
 import type { Instance } from '../../src/core/instance.ts';
 import {
   type Interest,
@@ -63,7 +63,13 @@ export class MemoryRegistry {
 
   restore(): void {
     this.state = 'up';
-    for (const watch of this.#watchers) watch.frozen = false;
+    for (const watch of this.#watchers) watch.thaw(this.#lost());
+  }
+
+  /** The token is revoked: whoever is connected is thrown out, and nobody gets in. */
+  refuse(): void {
+    this.state = 'refusing';
+    for (const watch of this.#watchers) watch.fail(this.#refusal());
   }
 
   freeze(): void {
@@ -82,8 +88,7 @@ export class MemoryRegistry {
   /** What a client that connects now is told; throws where it is not served. */
   admit(): 'served' | 'silent' {
     if (this.state === 'down') throw this.#lost();
-    if (this.state === 'refusing')
-      throw new RegistryRefusal(`memory registry ${this.address} refused the token: check registries[].token`);
+    if (this.state === 'refusing') throw this.#refusal();
     return this.state === 'frozen' ? 'silent' : 'served';
   }
 
@@ -96,9 +101,12 @@ export class MemoryRegistry {
     return new Error(`memory registry ${this.address} cannot be reached: check registries[].address`);
   }
 
+  #refusal(): RegistryRefusal {
+    return new RegistryRefusal(`memory registry ${this.address} refused the token: check registries[].token`);
+  }
+
   #publish(event: RegistryEvent): void {
     this.revision += 1;
-    if (this.state !== 'up') return;
     for (const watch of this.#watchers) watch.push(event);
   }
 }
@@ -108,6 +116,8 @@ export interface MemoryBackendOptions {
   /** A watch that heard nothing for this long throws. Signs of life are asked for at a third of it. */
   readonly silenceMs?: number;
   readonly onSkip?: OnSkip;
+  /** A list shows the registry as it was this long ago when it arrives. */
+  readonly listDelayMs?: number;
 }
 
 export class MemoryBackend implements RegistryBackend {
@@ -116,12 +126,14 @@ export class MemoryBackend implements RegistryBackend {
   readonly #clock: Clock;
   readonly #silenceMs: number;
   readonly #onSkip: OnSkip;
+  readonly #listDelayMs: number;
 
   constructor(registry: MemoryRegistry, options: MemoryBackendOptions = {}) {
     this.#registry = registry;
     this.#clock = options.clock ?? systemClock;
     this.#silenceMs = options.silenceMs ?? 60_000;
     this.#onSkip = options.onSkip ?? (() => undefined);
+    this.#listDelayMs = options.listDelayMs ?? 0;
   }
 
   async *watch(interest: Interest, signal: AbortSignal): AsyncIterable<RegistryEvent> {
@@ -135,6 +147,7 @@ export class MemoryBackend implements RegistryBackend {
         watch.push({ kind: 'synced', revision: String(this.#registry.revision) });
       } else {
         watch.frozen = true;
+        watch.unanswered = true;
       }
       while (true) {
         const event = await watch.next();
@@ -154,7 +167,10 @@ export class MemoryBackend implements RegistryBackend {
         signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
       });
     }
-    return new Map([...this.#read(interest)].map(([service, instances]) => [service, [...instances.values()]]));
+    const listed = new Map([...this.#read(interest)].map(([service, table]) => [service, [...table.values()]]));
+    if (this.#listDelayMs > 0) await sleep(this.#clock, this.#listDelayMs, signal);
+    signal.throwIfAborted();
+    return listed;
   }
 
   info(): RegistryInfo {
@@ -180,7 +196,10 @@ function isOfInterest(event: RegistryEvent, interest: Interest): boolean {
 /** The queue between the registry and one consumer. */
 class MemoryWatch {
   frozen = false;
+  /** It was opened while the registry was frozen, and has had no first read. */
+  unanswered = false;
   readonly #queue: RegistryEvent[] = [];
+  readonly #heldUp: RegistryEvent[] = [];
   readonly #known = new Set<string>();
   readonly #clock: Clock;
   readonly #silenceMs: number;
@@ -198,10 +217,20 @@ class MemoryWatch {
   }
 
   push(event: RegistryEvent): void {
-    if (this.frozen) return;
+    if (this.frozen) {
+      this.#heldUp.push(event);
+      return;
+    }
     this.#listen();
     this.#queue.push(this.#opened(event));
     this.#wake?.();
+  }
+
+  /** What was on its way arrives; a connection that was never answered breaks. */
+  thaw(error: Error): void {
+    this.frozen = false;
+    if (this.unanswered) this.fail(error);
+    else for (const event of this.#heldUp.splice(0)) this.push(event);
   }
 
   fail(error: Error): void {

@@ -1,50 +1,19 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ManualClock } from '../../src/core/clock.ts';
-import { addressOf, type Instance, instance } from '../../src/core/instance.ts';
-import { isName } from '../../src/core/names.ts';
+import { type Instance, instance } from '../../src/core/instance.ts';
 import { addressKey } from '../../src/registry/claims.ts';
-import { type MergeSink, type MergeSource, RegistryMerge } from '../../src/registry/merge.ts';
-
-/** Stands for the fleet: keeps what it is told, and writes down every call. */
-class Fleet implements MergeSink {
-  readonly pool = new Map<string, Instance>();
-  readonly calls: string[] = [];
-  readonly services = new Set<string>();
-
-  upsert(each: Instance): void {
-    const key = `${each.service}/${each.id}`;
-    const before = this.pool.get(key);
-    if (before) expect(addressOf(before), 'a new address needs a remove first').toBe(addressOf(each));
-    expect(isName(each.id)).toBe(true);
-    expect(this.services).toContain(each.service);
-    this.pool.set(key, each);
-    this.calls.push(`+${key}`);
-  }
-
-  remove(service: string, id: string): void {
-    expect(this.pool.delete(`${service}/${id}`), `${service}/${id} was there`).toBe(true);
-    this.calls.push(`-${service}/${id}`);
-  }
-
-  known(service: string, known: boolean): void {
-    if (known) this.services.add(service);
-    else this.services.delete(service);
-  }
-
-  take(): string[] {
-    return this.calls.splice(0);
-  }
-}
+import { type MergeSource, RegistryMerge } from '../../src/registry/merge.ts';
+import { RecordingSink } from './recording-sink.ts';
 
 function twoRegistries(): {
-  fleet: Fleet;
+  fleet: RecordingSink;
   clock: ManualClock;
   merge: RegistryMerge;
   first: MergeSource;
   second: MergeSource;
 } {
-  const fleet = new Fleet();
+  const fleet = new RecordingSink();
   const clock = new ManualClock();
   const merge = new RegistryMerge(fleet, clock);
   return { fleet, clock, merge, first: merge.source('consul'), second: merge.source('etcd') };
@@ -196,7 +165,7 @@ describe('ids of the pool', () => {
         claims.chain((list) => fc.tuple(fc.constant(list), fc.shuffledSubarray(list, { minLength: list.length }))),
         ([one, other]) => {
           const settledIds = (order: typeof one): string[] => {
-            const fleet = new Fleet();
+            const fleet = new RecordingSink();
             const merge = new RegistryMerge(fleet, new ManualClock());
             const sources = [merge.source('x'), merge.source('y'), merge.source('z')];
             for (const each of order) sources[each.source]!.put(web(each.id, each.address), false);
@@ -229,7 +198,7 @@ describe('after any sequence of changes', () => {
   it('the pool is the union of the registries by address, decided in order, with unique ids', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), fc.nat(60), (steps, settleAt) => {
-        const fleet = new Fleet();
+        const fleet = new RecordingSink();
         const merge = new RegistryMerge(fleet, new ManualClock());
         const sources = ['x', 'y', 'z'].map((name) => merge.source(name));
         const registries = sources.map(() => new Map<string, Instance>());
