@@ -76,8 +76,10 @@ class InstanceBreaker implements Breaker {
     const circuit = this.#circuit;
     if (this.#shut || !circuit.admits) return undefined;
     const attempt = new Attempt(this, circuit, circuit.halfOpen);
-    if (attempt.trial) this.#limitTrial();
-    circuit.begin(attempt);
+    if (attempt.trial) {
+      this.#limitTrial();
+      circuit.begin(attempt);
+    }
     return attempt;
   }
 
@@ -100,8 +102,19 @@ class InstanceBreaker implements Breaker {
       return;
     }
     this.#outcome = outcome;
-    if (outcome === 'success') attempt.succeed();
-    else attempt.fail();
+    if (attempt.trial) {
+      if (outcome === 'success') attempt.succeed();
+      else attempt.fail();
+      return;
+    }
+    // Closed, opossum lets everyone through, and of a success it only counts: its promises would be the dearest part of
+    // a request. So it is told of successes by its tally, and of a call when that has failed.
+    if (outcome === 'success') {
+      circuit.tally.increment('successes');
+      return;
+    }
+    circuit.begin(attempt);
+    attempt.fail();
   }
 
   close(): void {
