@@ -1,4 +1,5 @@
 import { normalizeHost } from '../core/address.ts';
+import { isName } from '../core/names.ts';
 import { isLoopback, parseHostPattern, parseHostPort } from './addresses.ts';
 import type { HostPort } from './config.ts';
 import { isGroup } from './merge-policy.ts';
@@ -22,6 +23,7 @@ export interface Finding {
 export function crossChecks(root: Readonly<Record<string, unknown>>, unread: ReadonlySet<string>): readonly Finding[] {
   const listeners = listenersOf(root).slice(0, MAX_LISTENERS);
   return [
+    ...overlongNames(root),
     ...doubleHosts(root),
     ...doubleRegistries(root),
     ...listenerClashes(listeners),
@@ -54,6 +56,12 @@ function doubleHosts(root: Readonly<Record<string, unknown>>): Finding[] {
     for (const { value, path } of entriesOf(policy.hosts, ['services', service, 'hosts'])) {
       const host = typeof value === 'string' ? parseHostPattern(value) : undefined;
       if (host === undefined) continue;
+      if (host.startsWith('*.') && `.${domain}`.endsWith(host.slice(1))) {
+        findings.push({
+          path,
+          message: `takes every name under ${domain}, which is \`gateway.domain\`, and so those of all other services`,
+        });
+      }
       const owner = owners.get(host) ?? service;
       owners.set(host, owner);
       if (owner !== service) findings.push({ path, message: `${host} leads to the service ${owner} already` });
@@ -85,6 +93,19 @@ function doubleRegistries(root: Readonly<Record<string, unknown>>): Finding[] {
             message: 'is the name of another registry; logs and metrics could not tell them apart',
           },
         ];
+  });
+}
+
+/** `servicePrefix` and a name that are too long together. */
+function overlongNames(root: Readonly<Record<string, unknown>>): Finding[] {
+  if (!Array.isArray(root.registries)) return [];
+  return root.registries.flatMap((registry: unknown, index): Finding[] => {
+    if (!isGroup(registry) || typeof registry.servicePrefix !== 'string' || !Array.isArray(registry.services))
+      return [];
+    const prefix = registry.servicePrefix;
+    return entriesOf(registry.services, ['registries', index, 'services'])
+      .filter(({ value }) => typeof value === 'string' && isName(value) && isName(prefix) && !isName(prefix + value))
+      .map(({ path }) => ({ path, message: 'is longer than 128 characters with `servicePrefix` before it' }));
   });
 }
 

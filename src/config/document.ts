@@ -195,7 +195,9 @@ class Reader {
     for (const tag of this.#document.schema.tags) {
       if (tag.collection !== undefined || tag.default !== true || tag.test === undefined || tag.tag.endsWith(':null'))
         continue;
-      if (tag.test.test(text)) return tag.resolve(text, () => undefined, this.#document.options);
+      if (!tag.test.test(text)) continue;
+      const resolved = tag.resolve(text, () => undefined, this.#document.options);
+      return isScalar(resolved) ? resolved.value : resolved;
     }
     return text;
   }

@@ -87,9 +87,6 @@ const limits = group({
       max: '1MiB',
     },
   ),
-}).superRefine((given, ctx) => {
-  if (given.targetBytes > given.headBytes)
-    ctx.addIssue({ code: 'custom', path: ['targetBytes'], message: 'must not be more than `headBytes`' });
 });
 
 const timeouts = group({
@@ -200,7 +197,7 @@ export const gatewaySchema = group({
     return {
       ...given,
       accessLog: given.accessLog === 'off' ? 'off' : toDestination(given.accessLog),
-      limits: { ...limits, bodyMinBytesPerSecond },
+      limits: { ...limits, targetBytes: Math.min(limits.targetBytes, limits.headBytes), bodyMinBytesPerSecond },
       timeouts: { requestHeadMs, keepAliveMs, bodyIdleMs, bodyGraceMs },
       stateDir: given.stateDir === 'off' ? undefined : given.stateDir,
     };

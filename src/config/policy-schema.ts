@@ -116,7 +116,7 @@ export function toServicePolicy(
       minimumAttempts: breaker.minimumAttempts,
       windowMs: breaker.window,
       openMs: breaker.open,
-      maxOpenMs: breaker.maxOpen,
+      maxOpenMs: Math.max(breaker.open, breaker.maxOpen),
       failureStatuses: new Set(breaker.failureStatuses),
     },
     retry: {

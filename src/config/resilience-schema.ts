@@ -48,7 +48,7 @@ export const breaker = group({
     },
   ),
   maxOpen: duration(
-    'The open time doubles with every failed trial, up to this. The same as `open` keeps it constant.',
+    'The open time doubles with every failed trial, up to this. As much as `open`, or less, keeps it constant.',
     {
       fallback: '60s',
       min: '10ms',
@@ -62,9 +62,6 @@ export const breaker = group({
       description:
         'Statuses that count as a failure of the instance. With 500 in it, one bad request of a client can open breakers; an empty list counts broken connections and timeouts alone.',
     }),
-}).superRefine((given, ctx) => {
-  if (given.maxOpen < given.open)
-    ctx.addIssue({ code: 'custom', path: ['maxOpen'], message: 'must not be less than `open`' });
 });
 
 export const retry = group({

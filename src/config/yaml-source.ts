@@ -1,4 +1,4 @@
-import { Composer, LineCounter, Parser, type CST, type Document } from 'yaml';
+import { Composer, LineCounter, Parser, type CST, type Document, type YAMLError } from 'yaml';
 
 export type Path = readonly (string | number)[];
 
@@ -41,9 +41,7 @@ export function parseYaml(text: string): YamlSource {
   if (document === undefined) return { document, problems: [problem(0, 'no YAML document')], positionOf };
   // Warnings are about tags, and a value of an unknown tag is not the value that was meant.
   const faults = [...document.errors, ...document.warnings];
-  const problems = faults.map((error) =>
-    problem(error.pos[0], YAML_MESSAGES.get(error.code) ?? withoutQuotes(error.message)),
-  );
+  const problems = firstOfEachLine(faults.map((error) => problem(error.pos[0], explain(error, text))));
   if (second) problems.push(problem(second.range[0], 'a second document begins here; the file holds one'));
   // What follows from half a text would only hide the mistake.
   return { document: faults.length === 0 ? document : undefined, problems, positionOf };
@@ -58,9 +56,18 @@ const YAML_MESSAGES: ReadonlyMap<string, string> = new Map([
   ['MULTILINE_IMPLICIT_KEY', 'a key must stand on one line; is a colon or an indentation missing above?'],
 ]);
 
-/** The parser quotes the source in some messages, and the source may hold a secret. */
-function withoutQuotes(message: string): string {
-  return message.replace(/: ".*$/s, '');
+function explain({ code, message, pos }: YAMLError, text: string): string {
+  const offset = pos[0];
+  if (text[offset - 1] === '$' && text[offset] === '{')
+    return 'inside of { } and [ ] a reference is written in quotes: "${NAME}"';
+  // The parser quotes the source in some messages, and the source may hold a secret.
+  return YAML_MESSAGES.get(code) ?? message.replace(/: ".*$/s, '');
+}
+
+/** One mistake makes the parser stumble several times. */
+function firstOfEachLine(problems: readonly Problem[]): Problem[] {
+  const lines = new Set<number>();
+  return problems.filter(({ position: { line } }) => !lines.has(line) && lines.add(line));
 }
 
 /** Offset of the first token nested too deep. Walks without recursion, since depth is what it is about. */

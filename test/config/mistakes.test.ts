@@ -138,6 +138,18 @@ const CASES: readonly (readonly [string, string, readonly string[]])[] = [
     ['3:3 services.Pay: answers at pay.localhost, as the service pay does: host names know no capitals'],
   ],
   [
+    'a wildcard that takes the names of all services',
+    'gateway: { domain: svc.example.com }\nservices:\n  a: { hosts: ["*.example.com", "*.b.example.com"] }',
+    [
+      '3:16 services.a.hosts[0]: takes every name under svc.example.com, which is `gateway.domain`, and so those of all other services',
+    ],
+  ],
+  [
+    'a service name that its prefix makes too long',
+    `registries:\n  - { type: consul, servicePrefix: aaaaaaaa, services: [a, ${'b'.repeat(128)}] }`,
+    ['2:60 registries[0].services[1]: is longer than 128 characters with `servicePrefix` before it'],
+  ],
+  [
     'two registries of one name',
     'registries:\n  - { type: consul, name: a }\n  - { type: etcd, name: a }',
     ['3:25 registries[1].name: is the name of another registry; logs and metrics could not tell them apart'],
@@ -194,11 +206,6 @@ const CASES: readonly (readonly [string, string, readonly string[]])[] = [
     ['4:26 registries[0].services.a[1]: is listed before in this service'],
   ],
   [
-    'an open time above its maximum',
-    'defaults:\n  breaker:\n    open: 2m',
-    ['3:5 defaults.breaker.maxOpen: must not be less than `open`'],
-  ],
-  [
     'a body wanted of HEAD',
     'defaults: { health: { type: http, method: HEAD, bodyContains: ok } }',
     ['1:63 defaults.health.bodyContains: can never be found: the answer to HEAD has no body'],
@@ -229,6 +236,11 @@ describe('mistakes in YAML', () => {
       ['3:1 gateway: this key stands on line 1 already; only one of the two can hold'],
     ],
     ['a tab', 'gateway:\n\tdomain: x', ['2:1 : a tab is used for indentation; YAML wants spaces']],
+    [
+      'an unquoted reference in braces',
+      'admin: { token: ${A} }',
+      ['1:18 : inside of { } and [ ] a reference is written in quotes: "${NAME}"'],
+    ],
     ['an unclosed quote', 'a: "b', ['1:6 : Missing closing "quote']],
     ['a second document', 'workers: 1\n---\nworkers: 2', ['2:1 : a second document begins here; the file holds one']],
     ['an alias of nothing', 'gateway: *x', ['1:10 gateway: no anchor &x stands before this alias']],
