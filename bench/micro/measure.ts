@@ -3,7 +3,7 @@
 const ROUNDS = 9;
 const PER_ROUND = 100_000;
 
-function collect(): void {
+export function collect(): void {
   if (!globalThis.gc) throw new Error('run with node --expose-gc');
   globalThis.gc();
 }

@@ -16,6 +16,13 @@ describe('p2c', () => {
     for (let pick = 0; pick < 100; pick++) expect(balancer.pick(candidates([1, 2]), NOBODY, 0)).toBe(2);
   });
 
+  it('lets two idle instances take turns', () => {
+    const balancer = new PowerOfTwoChoices(figures(), seededRandom(5));
+    const view = candidates([1, 2], true);
+    const picks = Array.from({ length: 10 }, () => balancer.pick(view, NOBODY, 0));
+    expect(picks.join('')).toMatch(/^(12)+$|^(21)+$/);
+  });
+
   it('never sends to the busiest of many, and sends to every other', () => {
     const load = figures();
     const slots = [0, 1, 2, 3, 4, 5, 6, 7];

@@ -271,11 +271,12 @@ describe('a half-open breaker', () => {
   });
 
   it('gives a cancelled trial to the next attempt', () => {
-    const { breaker, attempt, admit, halfOpen, log } = setup();
+    const { breaker, attempt, admit, halfOpen, log, clock } = setup();
     halfOpen();
     attempt('cancelled', 'cancelled');
     expect(breaker.state).toBe('half-open');
     expect(breaker.trialReady).toBe(true);
+    expect(clock.pending).toBe(0);
     expect(log.slice(-2)).toEqual(['returned: the trial was cancelled', 'returned: the trial was cancelled']);
     expect(admit().trial).toBe(true);
     expect(breaker.admit()).toBeUndefined();
@@ -290,13 +291,22 @@ describe('a half-open breaker', () => {
     clock.advance(1);
     expect(breaker.trialReady).toBe(true);
     expect(log.at(-1)).toBe('returned: the trial did not end within 30s');
-    lost.settle('success');
-    expect(breaker.state).toBe('half-open');
     const next = admit();
     lost.settle('cancelled');
     expect(breaker.trialReady).toBe(false);
     next.settle('success');
     expect(breaker.state).toBe('closed');
+  });
+
+  it.each(OUTCOMES)('does not listen to a trial that was given up when it ends with %s', (outcome) => {
+    const { breaker, admit, halfOpen, clock } = setup();
+    halfOpen();
+    const lost = admit();
+    clock.advance(30_000);
+    lost.settle(outcome);
+    expect(breaker.state).toBe('half-open');
+    expect(breaker.trialReady).toBe(true);
+    expect(clock.pending).toBe(0);
   });
 });
 
@@ -344,11 +354,13 @@ describe('the breaker and its surroundings', () => {
     const event = fc.oneof(
       { weight: 4, arbitrary: fc.constant('admit' as const) },
       { weight: 6, arbitrary: fc.record({ settle: fc.nat(), outcome: fc.constantFrom(...OUTCOMES) }) },
-      { weight: 2, arbitrary: fc.record({ waitMs: fc.nat(8_000) }) },
+      { weight: 2, arbitrary: fc.record({ waitMs: fc.nat(3_000) }) },
     );
     fc.assert(
       fc.property(fc.array(event, { maxLength: 200 }), (events) => {
-        const { breaker, clock, column, log } = setup();
+        const trialLimitMs = 5_000;
+        const policy = { ...POLICY, consecutiveFailures: 2, openMs: 1_000, maxOpenMs: 4_000 };
+        const { breaker, clock, column, log } = setup({ policy, trialLimitMs });
         const out: Permit[] = [];
         const trials: { permit: Permit; begunMs: number }[] = [];
         for (const each of events) {
@@ -373,7 +385,7 @@ describe('the breaker and its surroundings', () => {
             if (before !== 'closed' && breaker.state === 'closed')
               expect(permit.trial && each.outcome === 'success').toBe(true);
           }
-          const young = trials.filter(({ begunMs }) => clock.now() - begunMs < 30_000);
+          const young = trials.filter(({ begunMs }) => clock.now() - begunMs < trialLimitMs);
           if (breaker.state === 'half-open') expect(young.length).toBe(breaker.trialReady ? 0 : 1);
           expect(column[2]).toBe({ closed: 0, open: 1, 'half-open': 2 }[breaker.state]);
           expect((breaker.openUntilMs ?? -1) > clock.now()).toBe(breaker.state === 'open');
