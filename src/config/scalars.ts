@@ -126,7 +126,7 @@ export function text(rule = 'text') {
     .string({ error: wants(rule) })
     .min(1, `must not be empty; wants ${rule}`)
     .max(4096, 'is longer than 4096 characters')
-    .regex(/^[^\p{Cc}]*$/u, 'must not contain control characters');
+    .regex(/^[^\x00-\x1f\x7f-\x9f]*$/, 'must not contain control characters');
 }
 
 /** Text that may be left out. */

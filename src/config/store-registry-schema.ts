@@ -55,7 +55,7 @@ const zookeeperConnect = z
     const chroot = slash < 0 ? '' : connect.slice(slash).replace(/\/+$/, '');
     const servers = list.split(',').map((each) => parseHostPort(each.trim()) ?? parseHostPort(`${each.trim()}:2181`));
     const known = servers.filter((server) => server !== undefined && server.port > 0) as HostPort[];
-    if (known.length !== servers.length || !/^(?:\/[^/\p{Cc}]+)*$/u.test(chroot))
+    if (known.length !== servers.length || !/^(?:\/[^/\x00-\x1f\x7f-\x9f]+)*$/.test(chroot))
       return refuse(ctx, `wants ${CONNECT_RULE}`);
     return { servers: known, chroot };
   });
@@ -70,7 +70,7 @@ export const zookeeper = group({
   }),
   path: z
     .string({ error: wants('a path such as /services') })
-    .regex(/^(?:\/[^/\p{Cc}]+)+\/?$/u, 'wants a path such as /services')
+    .regex(/^(?:\/[^/\x00-\x1f\x7f-\x9f]+)+\/?$/, 'wants a path such as /services')
     .transform((path) => path.replace(/\/$/, ''))
     .prefault('/services')
     .meta({ description: 'Node above the services: <path>/<service>/<id>.' }),
