@@ -2,6 +2,7 @@ import * as http from 'node:http';
 import * as https from 'node:https';
 import type { Clock } from '../core/clock.ts';
 import { DeadlinePassed } from './deadline.ts';
+import { endpointName, parseEndpoint } from './endpoint.ts';
 import { exchange, StaleConnection, type HttpRequest } from './http-exchange.ts';
 import { TooLarge, type ResponseStream } from './http-stream.ts';
 import { AllEndpointsFailed, explainNetworkError, RegistryUnreachable, type RegistryLabel } from './network-fault.ts';
@@ -46,7 +47,7 @@ export class HttpClient {
   /** Throws `RegistryUnreachable` where an endpoint is no http(s) URL, or the TLS material cannot be used. */
   constructor(options: HttpClientOptions) {
     this.#options = options;
-    this.#bases = options.endpoints.map((endpoint) => parseBase(endpoint, options));
+    this.#bases = options.endpoints.map((endpoint) => parseEndpoint(endpoint, options));
     if (this.#bases.length === 0) throw new AllEndpointsFailed(options, []);
     checkTlsMaterial(options.tls, options, this.endpoint);
     const pool = { keepAlive: true, maxSockets: options.maxConnections ?? 16, maxFreeSockets: 8 };
@@ -56,7 +57,8 @@ export class HttpClient {
 
   /** The endpoint that answered last; the first one before that. */
   get endpoint(): string {
-    return endpointName(this.#bases[this.#current]);
+    const base = this.#bases[this.#current];
+    return base ? endpointName(base) : '';
   }
 
   /** The whole answer, whatever its status. */
@@ -151,19 +153,6 @@ export function parseJson(reply: Pick<HttpReply, 'body' | 'endpoint'>, label: Re
     const text = `answered something that is not JSON, beginning ${start}; check registries[].${label.addressSetting}`;
     throw new RegistryUnreachable(label, reply.endpoint, { fault: 'protocol', text }, error);
   }
-}
-
-function parseBase(endpoint: string, label: RegistryLabel): URL {
-  const url = URL.parse(endpoint);
-  if (url && (url.protocol === 'http:' || url.protocol === 'https:') && url.search === '' && url.hash === '')
-    return url;
-  const text = `that is no address; write registries[].${label.addressSetting} like http://127.0.0.1:8500`;
-  throw new RegistryUnreachable(label, JSON.stringify(endpoint), { fault: 'unresolved', text });
-}
-
-/** Credentials inside the address stay out of messages. */
-function endpointName(url: URL | undefined): string {
-  return url ? url.origin + url.pathname.replace(/\/$/, '') : '';
 }
 
 function join(base: URL, path: string): URL {

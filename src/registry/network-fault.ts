@@ -3,7 +3,16 @@
  * `unwell`: it answered that it cannot serve just now.
  */
 export type NetworkFault =
-  'refused' | 'unresolved' | 'unreachable' | 'reset' | 'timeout' | 'tls' | 'certificate' | 'protocol' | 'too-large' | 'unwell';
+  | 'refused'
+  | 'unresolved'
+  | 'unreachable'
+  | 'reset'
+  | 'timeout'
+  | 'tls'
+  | 'certificate'
+  | 'protocol'
+  | 'too-large'
+  | 'unwell';
 
 /** How messages name one registry and the setting that holds its address, in the operator's own words. */
 export interface RegistryLabel {
@@ -81,7 +90,11 @@ const ADVICE: ReadonlyMap<string, Advice> = new Map<string, Advice>([
   ['CERT_NOT_YET_VALID', ['certificate', 'its certificate is not valid yet', () => 'check the clock of this machine']],
   [
     'ERR_TLS_CERT_ALTNAME_INVALID',
-    ['certificate', 'its certificate is for another name', (label) => `set registries[].tls.serverName, or ${address(label)}`],
+    [
+      'certificate',
+      'its certificate is for another name',
+      (label) => `set registries[].tls.serverName, or ${address(label)}`,
+    ],
   ],
 ]);
 
@@ -119,11 +132,11 @@ function guess(error: unknown, code: string, tls: boolean): Advice {
 }
 
 const RESET: Advice = ['reset', 'the connection broke', (label) => `if it never works, ${address(label)}`];
-// Many servers hang up without a word on a client that shows no certificate, or the wrong one.
+// Many servers hang up without a word on a client that shows no certificate, or the wrong one, or speaks TLS at all.
 const RESET_TLS: Advice = [
   'reset',
   'the connection broke',
-  (label) => `if it never works, ${address(label)}; if it asks for a client certificate, ${clientCertificate()}`,
+  (label) => `if it never works, ${address(label)} (http:// or https://?), or ${clientCertificate()}`,
 ];
 
 function errorCode(error: unknown): string {

@@ -223,7 +223,9 @@ describe('what breaks', () => {
     const plain = await serve(answer('ok'));
     const mixed = await failure(client(plain.replace('http:', 'https:')).request({ path: '/' }, never));
     expect([mixed.fault, mixed.message]).toEqual(['tls', expect.stringContaining('http:// or https://?')]);
-    expect(() => client('127.0.0.1:8500')).toThrow('that is no address; write registries[].address like http://127.0.0.1:8500');
+    expect(() => client('127.0.0.1:8500')).toThrow(
+      'that is no address; write registries[].address like http://host:port',
+    );
   });
 
   it('ends at once when the signal aborts, before and inside the body, with the reason of the signal', async () => {
@@ -382,7 +384,10 @@ describe('TLS', () => {
       [{ serverName: name, ca: stranger.ca.cert, cert: ours.cert, key: ours.key }, 'tls.ca'],
       [{ ca: authority.ca.cert, cert: ours.cert, key: ours.key }, 'set registries[].tls.serverName'],
       [{ ca: authority.ca.cert, serverName: name }, 'check registries[].tls.cert and .key'],
-      [{ ca: authority.ca.cert, serverName: name, cert: theirs.cert, key: theirs.key }, 'check registries[].tls.cert and .key'],
+      [
+        { ca: authority.ca.cert, serverName: name, cert: theirs.cert, key: theirs.key },
+        'check registries[].tls.cert and .key',
+      ],
     ] as const;
     for (const [tls, advice] of cases) {
       const error = await failure(client(url, { tls }).request({ path: '/' }, never));

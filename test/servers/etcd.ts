@@ -20,6 +20,14 @@ export interface EtcdWrite {
   readonly value: string | undefined;
 }
 
+interface Member {
+  readonly name: string;
+  readonly client: number;
+  readonly metrics: number;
+  readonly peerUrl: string;
+  readonly cluster: string;
+}
+
 /** A real etcd of one member. Written to through its JSON gateway: another way than the one that is tested. */
 export class EtcdServer {
   readonly server: RealServer;
@@ -37,20 +45,28 @@ export class EtcdServer {
   }
 
   static async start(plan: EtcdPlan = {}): Promise<EtcdServer> {
-    if (etcdBinary === undefined) throw new Error('no etcd on this machine');
     const [client = 0, peer = 0, metrics = 0] = await freePorts(3);
-    const scheme = plan.authority ? 'https' : 'http';
     const peerUrl = `http://127.0.0.1:${peer}`;
+    const made = EtcdServer.prepare(plan, { name: 'one', client, metrics, peerUrl, cluster: `one=${peerUrl}` });
+    await made.server.start();
+    return made;
+  }
+
+  /** A member that is not started yet. */
+  static prepare(plan: EtcdPlan, member: Member): EtcdServer {
+    if (etcdBinary === undefined) throw new Error('no etcd on this machine');
+    const { name, client, metrics, peerUrl, cluster } = member;
+    const scheme = plan.authority ? 'https' : 'http';
     const server = new RealServer({
       name: 'etcd',
       binary: etcdBinary,
       arguments: (dataDir) => [
-        ...['--name', 'one', '--data-dir', dataDir, '--log-level', 'error'],
+        ...['--name', name, '--data-dir', dataDir, '--log-level', 'error'],
         ...['--listen-client-urls', `${scheme}://127.0.0.1:${client}`],
         ...['--advertise-client-urls', `${scheme}://127.0.0.1:${client}`],
         ...['--listen-peer-urls', peerUrl, '--initial-advertise-peer-urls', peerUrl],
-        ...['--initial-cluster', `one=${peerUrl}`, '--listen-metrics-urls', `http://127.0.0.1:${metrics}`],
-        // One member elects itself: no reason to wait a second for it.
+        ...['--initial-cluster', cluster, '--listen-metrics-urls', `http://127.0.0.1:${metrics}`],
+        // Members on one machine elect each other quickly: no reason to wait a second for it.
         ...['--heartbeat-interval', '20', '--election-timeout', '200', '--logger', 'zap'],
         ...(plan.authority ? tlsArguments(plan.authority) : []),
         ...(plan.extraArguments ?? []),
@@ -60,7 +76,6 @@ export class EtcdServer {
         return (await response.text()).includes('true');
       },
     });
-    await server.start();
     return new EtcdServer(server, client, plan.authority);
   }
 
@@ -161,6 +176,38 @@ export class EtcdServer {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.server[Symbol.asyncDispose]();
+  }
+}
+
+/** Several members that replicate to each other. */
+export class EtcdCluster {
+  readonly members: readonly EtcdServer[];
+
+  private constructor(members: readonly EtcdServer[]) {
+    this.members = members;
+  }
+
+  static async start(size: number): Promise<EtcdCluster> {
+    const ports = await freePorts(3 * size);
+    const peers = Array.from({ length: size }, (_, at) => ({
+      name: `m${at}`,
+      peerUrl: `http://127.0.0.1:${ports[3 * at]}`,
+    }));
+    const cluster = peers.map(({ name, peerUrl }) => `${name}=${peerUrl}`).join(',');
+    const members = peers.map((peer, at) =>
+      EtcdServer.prepare({}, { ...peer, cluster, client: ports[3 * at + 1] ?? 0, metrics: ports[3 * at + 2] ?? 0 }),
+    );
+    // Each waits for a quorum, so none is ready before another has started.
+    await Promise.all(members.map((member) => member.server.start()));
+    return new EtcdCluster(members);
+  }
+
+  get urls(): string[] {
+    return this.members.map((member) => member.url);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.members.map((member) => member[Symbol.asyncDispose]()));
   }
 }
 

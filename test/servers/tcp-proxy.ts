@@ -38,6 +38,15 @@ export class TcpProxy {
     this.#blackHole = false;
   }
 
+  /** Nothing is lost and nothing moves: both sides see a peer that does not read. */
+  pause(): void {
+    for (const pair of this.#pairs) for (const socket of pair) socket.pause();
+  }
+
+  resume(): void {
+    for (const pair of this.#pairs) for (const socket of pair) socket.resume();
+  }
+
   /** Breaks every connection with a reset. */
   reset(): void {
     for (const pair of this.#pairs) for (const socket of pair) socket.resetAndDestroy();

@@ -160,7 +160,7 @@ export class EtcdBackend implements RegistryBackend {
     let term: bigint | undefined;
     // The first one at once, to learn the leader.
     for (let delayMs = 0; !signal.aborted; delayMs = this.#heartbeatMs) {
-      await sleep(this.#options.clock, delayMs, signal);
+      if (delayMs > 0) await sleep(this.#options.clock, delayMs, signal);
       const header = await session.probe(range);
       if (header.raftTerm !== term) this.#info = { ...this.#info, leader: await session.leader() };
       term = header.raftTerm;

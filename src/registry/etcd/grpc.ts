@@ -6,8 +6,11 @@ import {
   type IncomingHttpHeaders,
   type IncomingHttpStatusHeader,
 } from 'node:http2';
+import { connect as connectTcp, isIP, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import type { Clock } from '../../core/clock.ts';
 import { Deadline, DeadlinePassed } from '../deadline.ts';
+import { parseEndpoint } from '../endpoint.ts';
 import { abortReason } from '../http-exchange.ts';
 import { TooLarge } from '../http-stream.ts';
 import { explainNetworkError, RegistryUnreachable, type RegistryLabel } from '../network-fault.ts';
@@ -47,52 +50,64 @@ export class GrpcStatus extends Error {
  */
 export class GrpcConnection {
   readonly #session: ClientHttp2Session;
+  readonly #socket: Socket;
   readonly #options: GrpcOptions;
   #broken: unknown;
 
-  private constructor(session: ClientHttp2Session, options: GrpcOptions) {
+  private constructor(session: ClientHttp2Session, socket: Socket, options: GrpcOptions) {
     this.#session = session;
+    this.#socket = socket;
     this.#options = options;
-    session.on('error', (error: Error) => {
+    const onError = (error: Error): void => {
       this.#broken ??= error;
-    });
+      this.close();
+    };
+    session.on('error', onError);
+    socket.on('error', onError);
     // A server that shuts down finishes what it was asked; a watch it would never finish.
-    session.once('goaway', () => session.destroy(new Error('the server is shutting down')));
+    session.once('goaway', () => onError(new Error('the server is shutting down')));
     // Twice a call's own: a watch whose reader is busy must not hold up the answers to heartbeats.
     session.setLocalWindowSize(2 * WINDOW_BYTES);
   }
 
   /** Resolves once the server has answered in HTTP/2. */
   static open(options: GrpcOptions, signal: AbortSignal): Promise<GrpcConnection> {
+    const url = parseEndpoint(options.endpoint, options);
     checkTlsMaterial(options.tls, options, options.endpoint);
     return new Promise((resolve, reject) => {
       if (signal.aborted) {
         reject(abortReason(signal));
         return;
       }
-      const session = connect(options.endpoint, {
-        ...tlsOptions(options.tls),
+      const socket = openSocket(url, options.tls);
+      const session = connect(url, {
+        createConnection: () => socket,
         settings: { initialWindowSize: WINDOW_BYTES, enablePush: false },
         maxSessionMemory: 2 * (options.maxMessageBytes / 1_048_576),
       });
-      const deadline = new Deadline(options.clock, (passed) => session.destroy(passed));
-      const onAbort = (): void => session.destroy();
       const settle = (): void => {
         deadline.clear();
         signal.removeEventListener('abort', onAbort);
       };
       const fail = (error?: unknown): void => {
         settle();
+        // The session may call itself destroyed and yet wait for a socket that reported an error but does not close:
+        // so it is when the server refuses our certificate under TLS 1.3 (Node 24).
+        session.destroy();
+        socket.destroy();
         reject(signal.aborted ? abortReason(signal) : explain(options, error ?? new Error('it hung up')));
       };
+      const deadline = new Deadline(options.clock, fail);
+      const onAbort = (): void => fail();
       signal.addEventListener('abort', onAbort, { once: true });
       deadline.set('connection', options.connectMs);
+      socket.on('error', fail);
       session.on('error', fail);
       session.once('close', fail);
       // A connection alone proves nothing: a frozen server accepts too, and so does one of another protocol.
       session.once('remoteSettings', () => {
         settle();
-        resolve(new GrpcConnection(session, options));
+        resolve(new GrpcConnection(session, socket, options));
       });
     });
   }
@@ -123,6 +138,7 @@ export class GrpcConnection {
   /** Ends every call and the connection. Idempotent. */
   close(): void {
     this.#session.destroy();
+    this.#socket.destroy();
   }
 
   #call(path: string, metadata: Metadata): GrpcCall {
@@ -147,6 +163,16 @@ export class GrpcConnection {
 
 /** Enough for a page of keys to arrive without waiting for window updates. */
 const WINDOW_BYTES = 4 * 1_048_576;
+
+function openSocket(url: URL, material: TlsMaterial | undefined): Socket {
+  const host = url.hostname.replace(/^\[|\]$/g, '');
+  if (url.protocol === 'http:')
+    return connectTcp({ host, port: Number(url.port === '' ? 80 : url.port), noDelay: true });
+  const port = Number(url.port === '' ? 443 : url.port);
+  // RFC 6066 section 3: no server name for addresses.
+  const name = isIP(host) === 0 ? { servername: host } : {};
+  return connectTls({ host, port, ALPNProtocols: ['h2'], ...name, ...tlsOptions(material) });
+}
 
 /** One call on a connection. */
 export class GrpcCall {

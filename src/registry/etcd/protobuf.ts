@@ -112,7 +112,7 @@ export class ProtoReader {
     switch (this.#wireType) {
       case 0:
         for (let count = 0; this.#byte() >= 0x80; count += 1) {
-          if (count > 9) throw new MalformedMessage('a number is longer than 10 bytes');
+          if (count === 9) throw new MalformedMessage('a number is longer than 10 bytes');
         }
         return;
       case 1:
