@@ -72,8 +72,8 @@ export class RoundRobin implements Balancer {
   #heaviestOf(slots: Int32Array): number {
     let heaviest = 0;
     let lightest = Infinity;
-    for (const slot of slots) {
-      const own = this.#weight[slot] as number;
+    for (let at = 0; at < slots.length; at++) {
+      const own = this.#weight[slots[at] as number] as number;
       if (own > heaviest) heaviest = own;
       if (own < lightest) lightest = own;
     }
