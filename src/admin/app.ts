@@ -8,7 +8,7 @@ import { explain } from './explain.ts';
 import { Followers } from './followers.ts';
 import { nearMatches } from './near.ts';
 import { problem } from './problem.ts';
-import type { ServiceSummary } from './reports.ts';
+import { API_HEADER, API_VERSION, type ServiceSummary } from './reports.ts';
 import { findMember, reportInstance, reportService, summarize, totalWeight } from './service-report.ts';
 
 const MAX_BODY_BYTES = 65_536;
@@ -23,6 +23,7 @@ export function createAdminApp(deps: AdminDeps): Hono {
   const app = new Hono();
   app.use(async (c, next) => {
     await next();
+    c.res.headers.set(API_HEADER, API_VERSION);
     c.res.headers.set('cache-control', 'no-store');
     c.res.headers.set('x-content-type-options', 'nosniff');
   });
@@ -126,7 +127,8 @@ function setDrained(c: Context, path: InstancePath, deps: AdminDeps, drained: bo
 
 function instanceReport(service: ServiceDetail, id: string, deps: AdminDeps): unknown {
   const member = findMember(service, id);
-  return member && reportInstance(member, service, deps, totalWeight(service, deps));
+  const facts = member && deps.fleet.explain(member);
+  return facts && reportInstance(member, facts, deps, totalWeight(service, deps));
 }
 
 function addExplain(app: Hono, deps: AdminDeps): void {

@@ -17,7 +17,7 @@ export interface AdminDeps {
   readonly hostNames: readonly string[];
   readonly metrics: Pick<Metrics, 'contentType' | 'scrape'>;
   readonly timeline: Timeline;
-  readonly fleet: Pick<Fleet, 'services' | 'find' | 'drain' | 'undrain' | 'columns'>;
+  readonly fleet: Pick<Fleet, 'services' | 'explain' | 'drain' | 'undrain' | 'columns'>;
   readonly figures: Figures;
   /** What stands in the way of readiness; empty = ready. */
   notReady(): readonly NotReady[];

@@ -1,9 +1,10 @@
 import type { Member, ServiceDetail } from '../upstream/directory.ts';
+import type { InstanceReport as MemberFacts } from '../upstream/explain.ts';
 import { ageText } from './age.ts';
 import type { AdminDeps } from './deps.ts';
 import { gatesOf } from './gates.ts';
 import type { ExplainReport, GateReport, InstanceExplanation, InstanceReport } from './reports.ts';
-import { everyMember, reportInstance, totalWeight } from './service-report.ts';
+import { everyMember, reportInstance, totalWeight, trafficOf } from './service-report.ts';
 
 /** Instances explained in one answer: those that do not take traffic come first. */
 const MOST_EXPLAINED = 100;
@@ -19,10 +20,14 @@ export interface ExplainQuestion {
 export function explain(service: ServiceDetail, deps: AdminDeps, question: ExplainQuestion = {}): ExplainReport {
   const weights = totalWeight(service, deps);
   const members = question.member ? [question.member] : [...everyMember(service)];
-  const reports = members.map((member) => ({ member, report: reportInstance(member, service, deps, weights) }));
-  const idle = reports.filter(({ report }) => report.traffic !== 'full');
-  const shown = [...idle, ...reports.filter(({ report }) => report.traffic === 'full')].slice(0, MOST_EXPLAINED);
-  const instances = shown.map(({ member, report }) => explainInstance(member, report, deps));
+  const idle: Member[] = [];
+  const busy: Member[] = [];
+  for (const member of members) (trafficOf(member, service, deps) === 'full' ? busy : idle).push(member);
+  const instances: InstanceExplanation[] = [];
+  for (const member of [...idle, ...busy].slice(0, MOST_EXPLAINED)) {
+    const facts = deps.fleet.explain(member);
+    if (facts) instances.push(explainInstance(member, facts, deps, weights));
+  }
   const { view } = service;
   return {
     service: service.name,
@@ -36,13 +41,14 @@ export function explain(service: ServiceDetail, deps: AdminDeps, question: Expla
     panic: service.panic,
     balancer: service.policy.balancer,
     instances,
-    omitted: reports.length - instances.length,
+    omitted: members.length - instances.length,
     history: deps.timeline.of(service.name),
   };
 }
 
-function explainInstance(member: Member, report: InstanceReport, deps: AdminDeps): InstanceExplanation {
-  const gates = gatesOf(member, report, deps);
+function explainInstance(member: Member, facts: MemberFacts, deps: AdminDeps, weights: number): InstanceExplanation {
+  const report = reportInstance(member, facts, deps, weights);
+  const gates = gatesOf(member, facts, report, deps);
   const history = deps.timeline.of(member.instance.service, member.instance.id);
   return { ...report, reason: report.traffic === 'full' ? undefined : reasonOf(report, gates), gates, history };
 }

@@ -6,6 +6,10 @@ import type { Panic, Traffic, Why } from '../upstream/availability.ts';
  * JSON.
  */
 
+/** Rises when an answer changes in a way that readers have to know of. Sent as `API_HEADER` with every answer. */
+export const API_VERSION = '1';
+export const API_HEADER = 'fairlead-api';
+
 export interface ServiceSummary {
   readonly name: string;
   /** Named in the configuration. */
@@ -38,7 +42,7 @@ export interface InstanceReport {
   /** In the words of `fairlead_instances`. */
   readonly state: string;
   readonly traffic: Traffic;
-  readonly why: Why;
+  readonly why: Why | 'leaving';
   readonly drained: boolean;
   /** No longer registered; it only finishes what is in flight. */
   readonly leaving: boolean;

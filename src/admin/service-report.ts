@@ -1,7 +1,7 @@
-import { addressOf } from '../core/instance.ts';
 import { standingOf } from '../telemetry/fleet-source.ts';
-import { availability, type Standing, unpack } from '../upstream/availability.ts';
+import { availability, type Traffic } from '../upstream/availability.ts';
 import type { Member, ServiceDetail } from '../upstream/directory.ts';
+import type { InstanceReport as MemberFacts } from '../upstream/explain.ts';
 import type { AdminDeps } from './deps.ts';
 import type { InstanceReport, ServiceReport, ServiceSummary } from './reports.ts';
 
@@ -34,7 +34,8 @@ export function reportService(service: ServiceDetail, source: Source, limit: num
   const instances: InstanceReport[] = [];
   for (const member of everyMember(service)) {
     if (instances.length === limit) break;
-    instances.push(reportInstance(member, service, source, weights));
+    const facts = source.fleet.explain(member);
+    if (facts) instances.push(reportInstance(member, facts, source, weights));
   }
   return {
     ...summarize(service, source),
@@ -46,34 +47,27 @@ export function reportService(service: ServiceDetail, source: Source, limit: num
 }
 
 /** `weights` is the `totalWeight` of the service. */
-export function reportInstance(
-  member: Member,
-  service: ServiceDetail,
-  source: Source,
-  weights: number,
-): InstanceReport {
-  const { figures } = source;
-  const { instance, slot, leaving } = member;
-  const health = standingAt(member, source);
-  const { traffic, why } = availability(health, service.panic);
-  const takes = traffic === 'full' && !leaving;
+export function reportInstance(member: Member, facts: MemberFacts, source: Source, weights: number): InstanceReport {
+  const { figures, fleet } = source;
+  const { instance, slot } = member;
+  const standing = fleet.columns.standing(slot);
   const latencyMs = figures.latencyMs[slot] ?? 0;
   return {
-    id: instance.id,
-    address: addressOf(instance),
+    id: facts.id,
+    address: facts.address,
     zone: instance.zone,
     version: instance.version,
-    weight: instance.weight,
-    state: standingOf(health),
-    traffic: leaving ? 'none' : traffic,
-    why,
-    drained: health.drained,
-    leaving,
-    inflight: figures.inflight[slot] ?? 0,
+    weight: facts.weight,
+    state: standingOf(standing),
+    traffic: facts.traffic,
+    why: facts.why,
+    drained: standing.drained,
+    leaving: facts.leaving,
+    inflight: facts.inflight,
     attempts: figures.attempts[slot] ?? 0,
     failures: figures.failures[slot] ?? 0,
     latencyMs: latencyMs > 0 ? latencyMs : undefined,
-    share: takes && weights > 0 ? (figures.weight[slot] ?? 0) / weights : 0,
+    share: facts.traffic === 'full' && weights > 0 ? facts.weight / weights : 0,
   };
 }
 
@@ -97,6 +91,7 @@ export function* everyMember(service: ServiceDetail): Generator<Member> {
   yield* service.leaving;
 }
 
-export function standingAt({ slot }: Member, { fleet }: Pick<Source, 'fleet'>): Standing {
-  return unpack(fleet.columns.codes[slot] ?? 0);
+/** What a member may have now; cheap enough to be asked of all members of a service. */
+export function trafficOf(member: Member, service: ServiceDetail, { fleet }: Source): Traffic {
+  return member.leaving ? 'none' : availability(fleet.columns.standing(member.slot), service.panic).traffic;
 }

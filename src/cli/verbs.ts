@@ -4,5 +4,10 @@ import type { Verb } from './verb.ts';
 export const VERBS: ReadonlyMap<string, () => Promise<Verb>> = new Map([
   ['run', async () => (await import('./run.ts')).run],
   ['check', async () => (await import('./check.ts')).check],
+  ['status', async () => (await import('./status.ts')).status],
+  ['explain', async () => (await import('./explain.ts')).explain],
+  ['drain', async () => (await import('./drain.ts')).drain],
+  ['undrain', async () => (await import('./undrain.ts')).undrain],
+  ['healthcheck', async () => (await import('./healthcheck.ts')).healthcheck],
   ['version', async () => (await import('./version.ts')).version],
 ]);

@@ -165,11 +165,12 @@ test('registries, version and the list of what there is', async () => {
 });
 
 describe('every answer', () => {
-  test('is kept by no cache', async () => {
+  test('names the version of the API, and is kept by no cache', async () => {
     const it = new AdminFixture({ token: 'secret' });
     for (const path of ['/healthz', '/api/services', '/nothing']) {
       const { headers } = await it.get(path);
-      expect([headers.get('cache-control'), headers.get('x-content-type-options')]).toEqual(['no-store', 'nosniff']);
+      const told = ['fairlead-api', 'cache-control', 'x-content-type-options'].map((name) => headers.get(name));
+      expect(told).toEqual(['1', 'no-store', 'nosniff']);
     }
   });
 

@@ -146,7 +146,7 @@ describe('gate by gate', () => {
     const it = new AdminFixture();
     it.fleet.upsert({ ...it.add('i-1').instance, id: 'i-2', port: 1 });
     it.fleet.flush();
-    expect(textOf(await explained(it), 'i-2', 'probe')).toBe('stop: unknown (none has passed yet)');
+    expect(textOf(await explained(it), 'i-2', 'probe')).toBe('stop: unknown (no probe has succeeded yet)');
   });
 
   test('those out of traffic come first where there are very many', async () => {
