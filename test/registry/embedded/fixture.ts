@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach } from 'vitest';
 import { ManualClock } from '../../../src/core/clock.ts';
 import { type Instance, addressOf, instance } from '../../../src/core/instance.ts';
+import type { LockOwner } from '../../../src/registry/embedded/data-lock.ts';
 import { type Disk, type LogFile, systemDisk } from '../../../src/registry/embedded/disk.ts';
 import type { EmbeddedRegistryOptions } from '../../../src/registry/embedded/options.ts';
 import type { RegistrationRequest } from '../../../src/registry/embedded/plan.ts';
@@ -28,6 +29,19 @@ export function temporaryDirectory(): string {
   return directory;
 }
 
+/** This process, and the truth about others. */
+export const self: LockOwner = {
+  pid: process.pid,
+  isAlive(pid) {
+    try {
+      process.kill(pid, 0);
+      return true;
+    } catch (error) {
+      return (error as NodeJS.ErrnoException).code === 'EPERM';
+    }
+  },
+};
+
 export interface LogLine {
   readonly level: string;
   readonly message: string;
@@ -47,7 +61,7 @@ export async function openRegistry(options: Partial<EmbeddedRegistryOptions> = {
   const lines: LogLine[] = [];
   const dataDir = options.dataDir ?? temporaryDirectory();
   const registry = await EmbeddedRegistry.open({
-    owner: { pid: process.pid, isAlive: () => true },
+    owner: self,
     log: (level, message, fields) => {
       lines.push({ level, message, fields });
     },
@@ -60,14 +74,14 @@ export async function openRegistry(options: Partial<EmbeddedRegistryOptions> = {
 }
 
 type RequestPart = Partial<Omit<Instance, 'id'>> & {
-  readonly id?: string;
-  readonly ttlMs?: number;
+  readonly id?: string | undefined;
+  readonly ttlMs?: number | undefined;
   readonly idScope?: RegistrationRequest['idScope'];
 };
 
 export function request({ id, ttlMs, idScope = 'service', ...part }: RequestPart = {}): RegistrationRequest {
-  const { id: _, ...rest } = instance({ id: '', service: 'web', host: '10.0.0.1', port: 80, ...part });
-  return { instance: rest, id, ttlMs, idScope };
+  const of = instance({ id: '', service: 'web', host: '10.0.0.1', port: 80, ...part });
+  return { instance: of, id, ttlMs, idScope };
 }
 
 /** Registers and returns the id; fails where it was refused. */
