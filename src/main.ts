@@ -64,7 +64,8 @@ const ctx: CliContext = {
   onSignal,
 };
 
-for (const name of ['SIGINT', 'SIGTERM'] as const) onSignal(name, () => undefined)();
+// From the start, and whatever the verb: a USR1 that nobody listens to makes Node open its debugger.
+for (const name of ['SIGINT', 'SIGTERM', 'SIGUSR1'] as const) onSignal(name, () => undefined)();
 
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {

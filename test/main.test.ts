@@ -1,5 +1,8 @@
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 
@@ -38,5 +41,32 @@ describe('the process', () => {
     ]);
     expect(code).toBe(0);
     expect(stdout).toMatch(/\ndefaults +17s .*\n$/);
+  });
+
+  it('reopens logs on USR1 instead of opening the debugger, and stops gracefully on TERM', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'fairlead-main-'));
+    const file = join(directory, 'fairlead.yaml');
+    await writeFile(
+      file,
+      `gateway: { listen: '127.0.0.1:0', stateDir: off }
+admin: { listen: '127.0.0.1:0' }
+registries: [{ type: embedded, listen: '127.0.0.1:0', dataDir: off }]
+shutdown: { acceptFor: 0s, drain: 1s }
+`,
+    );
+    const child = spawn(process.execPath, [binary, 'run', '-c', file], { stdio: ['ignore', 'ignore', 'pipe'] });
+    let log = '';
+    const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+    await new Promise<void>((resolve) => {
+      child.stderr.setEncoding('utf8').on('data', (text: string) => {
+        log += text;
+        if (log.includes('ready to serve')) resolve();
+      });
+      child.once('close', () => resolve());
+    });
+    child.kill('SIGUSR1');
+    child.kill('SIGTERM');
+    expect({ code: await ended, log }).toEqual({ code: 0, log: expect.not.stringContaining('Debugger') as string });
+    await rm(directory, { recursive: true });
   });
 });
