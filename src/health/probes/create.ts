@@ -1,0 +1,82 @@
+import dns from 'node:dns';
+import type { LookupFunction } from 'node:net';
+import tls, { type SecureContext } from 'node:tls';
+import { guardedLookup, type AddressPolicy } from '../../core/address.ts';
+import type { Clock } from '../../core/clock.ts';
+import type { CreateProbe, Probe, Report } from '../probe.ts';
+import { hostNameOf, type ConnectOptions, type TlsOptions } from './connect.ts';
+import { GrpcProbe } from './grpc.ts';
+import { HttpProbe } from './http.ts';
+import { KeptConnections } from './kept-connections.ts';
+import { ScriptProbe, type ScriptOptions } from './script.ts';
+import { TcpProbe } from './tcp.ts';
+
+export interface ProbeFactoryOptions {
+  readonly clock: Clock;
+  /** Where probes may connect to; asked for every connection, after resolution. Missing: anywhere. */
+  readonly addresses?: AddressPolicy | undefined;
+  /** Resolves host names. Runs within the deadline of the probe. Default: the system's resolver. */
+  readonly lookup?: LookupFunction;
+  /** Certificates (PEM) trusted in place of the system's. */
+  readonly ca?: readonly string[];
+  /**
+   * Connections kept between probes, over all instances. Each takes a descriptor; a probe without one connects anew,
+   * which costs several times as much. Default 20,000.
+   */
+  readonly maxKept?: number;
+  /** Default `fairlead-probe`. */
+  readonly userAgent?: string;
+  /** What scripts run with; missing: script checks fail, and say so. */
+  readonly script?: Omit<ScriptOptions, 'clock'> | undefined;
+}
+
+const READ_BUFFER_BYTES = 64 * 1024;
+
+/** Makes probes of every type that asks. What all of them share lives here. */
+export function createProbeFactory(options: ProbeFactoryOptions): CreateProbe {
+  const { addresses, lookup = dns.lookup, script, clock } = options;
+  const connect: ConnectOptions = {
+    lookupFor: (port) => (addresses === undefined ? lookup : guardedLookup(addresses, port, lookup)),
+    refuse: addresses === undefined ? undefined : (ip, port) => addresses.refuseAddress(ip, port),
+  };
+  const kept = new KeptConnections(options.maxKept ?? 20_000);
+  const shared = { connect, kept, userAgent: options.userAgent ?? 'fairlead-probe' };
+  const readBuffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES);
+  let context: SecureContext | undefined;
+  const tlsFor = (
+    host: string,
+    check: { host?: string | undefined; verifyTls?: boolean | undefined },
+    protocol: string,
+  ): TlsOptions => {
+    // Reads the system's certificates: only where TLS is spoken at all.
+    context ??= tls.createSecureContext(options.ca === undefined ? {} : { ca: [...options.ca] });
+    return { context, name: hostNameOf(check.host ?? host), verify: check.verifyTls ?? true, protocol };
+  };
+  return (to, check, report) => {
+    switch (check.type) {
+      case 'tcp':
+        return new TcpProbe(connect, to, report);
+      case 'http':
+        return new HttpProbe({ ...shared, readBuffer, tls: undefined }, to, check, report);
+      case 'https':
+        return new HttpProbe({ ...shared, readBuffer, tls: tlsFor(to.host, check, 'http/1.1') }, to, check, report);
+      case 'grpc':
+        return new GrpcProbe(
+          { ...shared, tls: check.tls ? tlsFor(to.host, check, 'h2') : undefined },
+          to,
+          check,
+          report,
+        );
+      case 'script':
+        return script === undefined
+          ? impossible('script checks are not enabled here', report)
+          : new ScriptProbe({ ...script, clock }, to, check, report);
+      case 'ttl':
+        return impossible('the instance reports by itself', report);
+    }
+  };
+}
+
+function impossible(text: string, report: Report): Probe {
+  return { start: () => report({ result: 'fail', text }), abort: () => 'nothing', close: () => undefined };
+}
