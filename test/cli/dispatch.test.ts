@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { dispatch } from '../../src/cli/dispatch.ts';
 import { parseFlags, UsageError } from '../../src/cli/verb.ts';
+import { VERBS } from '../../src/cli/verbs.ts';
 import { ran } from './command-line.ts';
 
 const fairlead = (...argv: string[]) => ran((ctx) => dispatch(ctx, argv));
@@ -36,8 +37,7 @@ describe('the command line', () => {
   it.each([['help'], ['--help'], ['-h']])('%s lists every verb', async (word) => {
     const { code, stdout } = await fairlead(word);
     expect(code).toBe(0);
-    for (const verb of ['run', 'check', 'version', 'help'])
-      expect(stdout).toMatch(new RegExp(`^ {2}${verb} +\\S`, 'm'));
+    for (const verb of [...VERBS.keys(), 'help']) expect(stdout).toMatch(new RegExp(`^ {2}${verb} +\\S`, 'm'));
   });
 
   it.each([
@@ -48,6 +48,12 @@ describe('the command line', () => {
     const { code, stdout } = await fairlead(...argv);
     expect(code).toBe(0);
     expect(stdout).toMatch(/^usage: fairlead check \[-c FILE\]\nValidate the configuration/);
+  });
+});
+
+describe('the table of verbs', () => {
+  it.each([...VERBS])('%s loads the verb of that name', async (name, load) => {
+    expect((await load()).name).toBe(name);
   });
 });
 
