@@ -334,7 +334,7 @@ describe('a registry that falls silent', () => {
     ).started();
     await stage.pass(44_000, 500);
     expect(stage.losses).toEqual([]);
-    await stage.pass(2000, 500);
+    await stage.pass(1000, 100);
     expect(stage.losses[0]).toMatchObject({ reason: 'silence' });
     await stage.stopped();
   });
@@ -403,11 +403,11 @@ describe('the full list beside the watch', () => {
       };
     });
     await stage.started();
-    watchDelayMs = 1500;
+    watchDelayMs = 900;
     for (let at = 0; at < 100; at += 1) {
       if (at % 2 === 0) stage.registry.register(web(1, { weight: 1 + at }));
       else stage.registry.register(web(2, { weight: 1 + at }));
-      await stage.pass(2000, 500);
+      await stage.pass(1000, 100);
     }
     expect(stage.follow.status().counters.lists).toBeGreaterThan(10);
     expect(stage.drifts).toEqual([]);
