@@ -9,6 +9,8 @@ export interface BenchOptions {
   readonly scenarios: readonly Scenario[];
   readonly peers: readonly Peer[];
   readonly settings: Settings;
+  /** Run before all other work of the machine. */
+  readonly raised: boolean;
   /** Folder of the result files. */
   readonly out: string;
 }
@@ -24,6 +26,7 @@ Options:
   --connections N     of the closed loop; the most at once of the open   (64)
   --only A,B          just these of ${allPeers.map(({ name }) => name).join(', ')}
   --rate N            requests per second of the open loop (s2: 30 % of what HAProxy can do)
+  --raise             run before all other work of the machine (root), where others cannot be stopped
   --out DIR           where the result files go                          (bench/results)`;
 
 /** Throws an Error that says what to write instead. */
@@ -38,10 +41,12 @@ export function parseOptions(argv: readonly string[], resultsDir: string): Bench
       only: { type: 'string' },
       rate: { type: 'string' },
       out: { type: 'string', default: resultsDir },
+      raise: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
     },
   });
   if (values.help) return 'help';
+  if (values.raise && process.getuid?.() !== 0) throw new Error('--raise: only root may');
   const durationMs = parseDuration(values.duration);
   if (durationMs === undefined || durationMs < 1000) throw new Error('--duration: a time of at least 1s, such as 5s');
   const settings: Settings = {
@@ -52,7 +57,7 @@ export function parseOptions(argv: readonly string[], resultsDir: string): Bench
   };
   const scenarios = positionals.length === 0 ? allScenarios : named('scenario', positionals, allScenarios);
   const peers = values.only === undefined ? allPeers : named('peer', values.only.split(','), allPeers);
-  return { scenarios, peers, settings, out: values.out };
+  return { scenarios, peers, settings, raised: values.raise, out: values.out };
 }
 
 function count(option: string, text: string, most: number): number {

@@ -11,14 +11,14 @@ import { allPeers } from './peers/index.ts';
 const argv = process.argv.slice(2);
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
-async function bench({ scenarios, peers, settings, out }: BenchOptions, signal: AbortSignal): Promise<void> {
+async function bench({ scenarios, peers, settings, raised, out }: BenchOptions, signal: AbortSignal): Promise<void> {
   const present = peers.filter((peer) => peer.version() !== undefined);
   for (const { name } of peers.filter((peer) => !present.includes(peer))) say(`${name} is not installed: left out`);
   const machine = describeMachine();
   const command = ['npm run bench --', ...argv].join(' ');
   for (const scenario of scenarios) {
     signal.throwIfAborted();
-    const lab = new Lab();
+    const lab = new Lab({ raised });
     const end = (): void => void lab.close();
     signal.addEventListener('abort', end, { once: true });
     try {

@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { setTimeout as pause } from 'node:timers/promises';
+import { writeFileSync } from 'node:fs';
 import type { CorePlan, Role } from './cores.ts';
 
 /** After TERM a child has this long before it is killed. */
@@ -74,6 +75,7 @@ export class Children {
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
     });
+    if (child.pid !== undefined) setGroupNiceness(child.pid, niceness(launch, this.#cores));
     const owned = new OwnedChild(launch.name, child);
     this.#running.add(owned);
     void owned.closed.then(() => this.#running.delete(owned));
@@ -82,8 +84,10 @@ export class Children {
 
   #commandLine(launch: Launch): [string, ...string[]] {
     const core = this.#cores[launch.role];
-    const pin = core === undefined ? [] : ['taskset', '-c', String(core)];
-    const [first, ...rest] = [...niceness(launch, this.#cores.shared), ...pin, launch.command, ...launch.args];
+    const nice = niceness(launch, this.#cores);
+    const prefix = nice === 0 ? [] : ['nice', '-n', String(nice)];
+    if (core !== undefined) prefix.push('taskset', '-c', String(core));
+    const [first, ...rest] = [...prefix, launch.command, ...launch.args];
     return [first ?? launch.command, ...rest];
   }
 
@@ -93,11 +97,27 @@ export class Children {
   }
 }
 
-/** On a core shared with load that spins, the origin must still run at once; raising a priority is for root alone. */
-function niceness({ role, spins }: Launch, shared: boolean): string[] {
-  if (!shared) return [];
-  if (process.getuid?.() === 0) return role === 'origin' ? ['nice', '-n', '-10'] : [];
-  return spins === true ? ['nice', '-n', '19'] : [];
+/**
+ * On a core shared with load that spins, the origin must still run at once. Raising a priority is for root alone. With
+ * `raised`, everything of the run goes before all other work of the machine.
+ */
+function niceness({ role, spins }: Launch, { shared, raised }: CorePlan): number {
+  const base = raised ? -15 : 0;
+  if (!shared) return base;
+  if (process.getuid?.() === 0) return role === 'origin' ? base - 5 : base;
+  return spins === true ? 19 : 0;
+}
+
+/** Every group is a session here, and among sessions the kernel goes by this and not by `nice` (sched(7), autogroup). */
+function setGroupNiceness(pid: number, nice: number): void {
+  if (nice === 0) return;
+  try {
+    writeFileSync(`/proc/${pid}/autogroup`, String(nice));
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? '';
+    // No such feature, no such process any more, or not now, not you: the figures then show more of the scheduler.
+    if (!['ENOENT', 'ESRCH', 'EAGAIN', 'EPERM', 'EACCES'].includes(code)) throw error;
+  }
 }
 
 class OwnedChild implements Child {

@@ -8,6 +8,8 @@ export interface CorePlan {
   readonly load?: number;
   /** The origin and the load share a core, so the load gives way to the origin. */
   readonly shared: boolean;
+  /** The run goes before all other work of the machine. */
+  readonly raised: boolean;
   /** For the result file. */
   readonly description: string;
 }
@@ -34,15 +36,16 @@ function allowedCores(): number[] {
  * The proxy under test has a core of its own, so that what it costs is not blurred by its neighbours. Origin and load
  * share the second one where there are only two.
  */
-export function planCores(): CorePlan {
+export function planCores(raised: boolean): CorePlan {
+  const priority = raised ? '; above all other work of the machine' : '';
   const [proxy, second, third] = allowedCores();
   if (proxy === undefined || second === undefined || !isOnPath('taskset')) {
-    return { shared: true, description: 'not pinned: fewer than two cores, or no taskset' };
+    return { shared: true, raised, description: `not pinned: fewer than two cores, or no taskset${priority}` };
   }
   if (third === undefined) {
-    const description = `proxy on core ${proxy}; origin and load on core ${second}`;
-    return { proxy, origin: second, load: second, shared: true, description };
+    const description = `proxy on core ${proxy}; origin and load on core ${second}${priority}`;
+    return { proxy, origin: second, load: second, shared: true, raised, description };
   }
-  const description = `proxy on core ${proxy}; origin on core ${second}; load on core ${third}`;
-  return { proxy, origin: second, load: third, shared: false, description };
+  const description = `proxy on core ${proxy}; origin on core ${second}; load on core ${third}${priority}`;
+  return { proxy, origin: second, load: third, shared: false, raised, description };
 }

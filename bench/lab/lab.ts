@@ -25,14 +25,16 @@ export interface RunningPeer {
 
 /** Everything a run starts, on loopback: the origin, the peers, the generators, and their folder. */
 export class Lab {
-  readonly cores: CorePlan = planCores();
+  readonly cores: CorePlan;
   readonly generators: Generators;
   readonly #children: Children;
   readonly #dir: string;
   #origin: Origin | undefined;
   #peersStarted = 0;
 
-  constructor() {
+  /** `raised` (root only): before all other work of the machine. */
+  constructor({ raised }: { readonly raised: boolean }) {
+    this.cores = planCores(raised);
     this.#children = new Children(this.cores);
     this.generators = new Generators(this.#children);
     this.#dir = mkdtempSync(join(tmpdir(), 'fairlead-bench-'));

@@ -83,7 +83,7 @@ async function garbagePerRequest(lab: Lab, peer: Peer): Promise<string> {
 }
 
 const names = process.argv.slice(2);
-const lab = new Lab();
+const lab = new Lab({ raised: false });
 for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => void lab.close());
 try {
   for (const peer of [fairlead, nodeUndici].filter((each) => names.length === 0 || names.includes(each.name))) {
