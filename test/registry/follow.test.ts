@@ -334,7 +334,7 @@ describe('a registry that falls silent', () => {
     ).started();
     await stage.pass(44_000, 500);
     expect(stage.losses).toEqual([]);
-    await stage.pass(1000, 100);
+    await stage.pass(2000, 500);
     expect(stage.losses[0]).toMatchObject({ reason: 'silence' });
     await stage.stopped();
   });
