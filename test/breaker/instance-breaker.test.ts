@@ -310,6 +310,45 @@ describe('a half-open breaker', () => {
   });
 });
 
+describe('a breaker that somebody else trips', () => {
+  it('opens without a failure of its own, for the usual time, and recovers by a trial', () => {
+    const { breaker, clock, attempt, log } = setup();
+    expect(breaker.trip('it hangs')).toBe(true);
+    expect(breaker.openUntilMs).toBe(5_000);
+    clock.advance(5_000);
+    attempt('success');
+    expect(breaker.state).toBe('closed');
+    expect(log[0]).toBe('closed > open: it hangs');
+  });
+
+  it('stays closed where the cap forbids it, and does not open later for the same cause', () => {
+    let may = false;
+    const { breaker, attempt } = setup({ mayOpen: () => may });
+    expect(breaker.trip('it hangs')).toBe(false);
+    may = true;
+    attempt('timeout');
+    expect(breaker.state).toBe('closed');
+  });
+
+  it('says that it is out already, and does not begin its open time anew', () => {
+    const { breaker, open, clock } = setup();
+    open();
+    clock.advance(1_000);
+    expect(breaker.trip('it hangs')).toBe(true);
+    expect(breaker.openUntilMs).toBe(5_000);
+    const second = setup();
+    second.halfOpen();
+    expect(second.breaker.trip('it hangs')).toBe(true);
+    expect(second.breaker.state).toBe('half-open');
+  });
+
+  it('does nothing once it is closed for good', () => {
+    const { breaker } = setup();
+    breaker.close();
+    expect(breaker.trip('it hangs')).toBe(false);
+  });
+});
+
 describe('the breaker and its surroundings', () => {
   it('leaves no timer behind, whatever state it is closed in', () => {
     const prepare: ((part: ReturnType<typeof setup>) => void)[] = [
