@@ -38,7 +38,7 @@ export const MAX_CONFIG_BYTES = 1_048_576;
  * Where the text is no YAML, only that is said: what follows from half a text would hide the mistake.
  */
 export function loadConfig(text: string, { file, env }: LoadOptions): LoadResult {
-  if (text.length > MAX_CONFIG_BYTES) return failed(file, `is larger than ${MAX_CONFIG_BYTES} bytes`);
+  if (Buffer.byteLength(text) > MAX_CONFIG_BYTES) return failed(file, `is larger than ${MAX_CONFIG_BYTES} bytes`);
   const document = ConfigDocument.parse(text, env);
   let attempt = evaluate(document);
   const asText = document.readAsText(
