@@ -1,8 +1,7 @@
 import { Hono, type Context } from 'hono';
-import { bodyLimit } from 'hono/body-limit';
 import { Slices } from '../telemetry/exposition.ts';
 import type { ServiceDetail } from '../upstream/directory.ts';
-import { hostName, refuseOtherOrigins, requireKnownHost, requireToken } from './access.ts';
+import { hostName, limitBody, refuseOtherOrigins, requireKnownHost, requireToken } from './access.ts';
 import type { AdminDeps } from './deps.ts';
 import { explain } from './explain.ts';
 import { Followers } from './followers.ts';
@@ -27,9 +26,7 @@ export function createAdminApp(deps: AdminDeps): Hono {
     c.res.headers.set('cache-control', 'no-store');
     c.res.headers.set('x-content-type-options', 'nosniff');
   });
-  app.use(
-    bodyLimit({ maxSize: MAX_BODY_BYTES, onError: () => problem(413, `bodies may have ${MAX_BODY_BYTES} bytes`) }),
-  );
+  app.use(limitBody(MAX_BODY_BYTES));
   addProbes(app, deps);
   if (deps.token !== undefined) app.use(requireToken(deps.token));
   // Whoever has the token is no web page; without one, reading is worth protecting as well.

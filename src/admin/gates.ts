@@ -54,7 +54,7 @@ function breaker(gate: GateFacts, member: Member, facts: MemberFacts, deps: Deps
   if (!facts.breaker) return { text: `${gate.state}, no request yet` };
   const { successes, failures, consecutiveFailures, openForMs } = facts.breaker;
   const evidence = [
-    `${successes} successes and ${failures} failures in the window, ${consecutiveFailures} failures in a row`,
+    `${count(successes, 'success')} and ${count(failures, 'failure')} in the window, ${count(consecutiveFailures, 'failure')} in a row`,
   ];
   if (gate.state === 'half-open') return { verdict: 'trial', text: 'half-open: one trial at a time', evidence };
   if (gate.passes) return { evidence };
@@ -76,8 +76,8 @@ function checkText(check: CheckEvidence, deps: Deps): string {
   const { last, consecutiveFailures, consecutiveSuccesses, discarded, activity, nextInMs } = check;
   const row =
     consecutiveFailures > 0
-      ? `${consecutiveFailures} failures in a row (out at ${check.unhealthyThreshold})`
-      : `${consecutiveSuccesses} successes in a row (in at ${check.healthyThreshold})`;
+      ? `${count(consecutiveFailures, 'failure')} in a row (out at ${check.unhealthyThreshold})`
+      : `${count(consecutiveSuccesses, 'success')} in a row (in at ${check.healthyThreshold})`;
   const seen = last
     ? `${last.text}, ${ageText(deps.clock.wall() - last.atWallMs)} ago, took ${ageText(last.durationMs)}; ${row}`
     : 'no result yet';
@@ -92,7 +92,7 @@ function balancerGate(member: Member, report: InstanceReport): GateReport {
   const { balancer, maxInflightPerInstance: limit } = member.service.policy;
   const busy = `${report.inflight} in flight${limit > 0 ? ` of at most ${limit}` : ''}`;
   const speed = report.latencyMs === undefined ? '' : `, ${report.latencyMs.toFixed(1)} ms to the response head`;
-  const evidence = [`${busy}${speed}`, `${report.attempts} attempts, ${report.failures} failed`];
+  const evidence = [`${busy}${speed}`, `${count(report.attempts, 'attempt')}, ${report.failures} failed`];
   if (report.traffic === 'none') return { gate: 'balancer', verdict: 'stop', text: 'does not see it', evidence };
   if (report.traffic === 'trial') return { gate: 'balancer', verdict: 'trial', text: 'waits for the trial', evidence };
   if (limit > 0 && report.inflight >= limit) {
@@ -107,4 +107,8 @@ function balancerGate(member: Member, report: InstanceReport): GateReport {
 function lastCause({ instance }: Member, kind: 'ejection' | 'breaker', deps: Deps): string {
   const event = deps.timeline.of(instance.service, instance.id).findLast((entry) => entry.kind === kind);
   return event ? `: ${event.cause}` : '';
+}
+
+function count(number: number, word: string): string {
+  return `${number} ${word}${number === 1 ? '' : word.endsWith('s') ? 'es' : 's'}`;
 }

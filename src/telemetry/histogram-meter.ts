@@ -12,6 +12,11 @@ export class HistogramMeter {
     this.#counts = new Float64Array(buckets.size);
   }
 
+  /** Nothing has been recorded yet. */
+  get isEmpty(): boolean {
+    return this.#counts.every((count) => count === 0);
+  }
+
   record(durationMs: number): void {
     const sane = saneMs(durationMs);
     const bucket = this.#buckets.indexOf(sane);

@@ -4,7 +4,6 @@ import { LineSink } from './line-sink.ts';
 import type { SinkFiles } from './sink-files.ts';
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error';
-export const LOG_LEVELS: readonly LogLevel[] = ['trace', 'debug', 'info', 'warn', 'error'];
 
 /** `error` takes an Error, with its causes. */
 export type LogFields = Readonly<Record<string, unknown>>;

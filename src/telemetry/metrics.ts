@@ -184,7 +184,7 @@ export class Metrics {
 
   #lags(): readonly Family[] {
     const durations = new Family(SERIES.probeDuration);
-    for (const [type, meter] of this.#probeDurations) meter.write(durations, label('type', type));
+    for (const [type, meter] of this.#probeDurations) if (!meter.isEmpty) meter.write(durations, label('type', type));
     const probeLag = new Family(SERIES.probeLag);
     this.#probeLag.write(probeLag, '');
     const loopLag = new Family(SERIES.eventLoopLag);

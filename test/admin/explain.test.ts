@@ -109,7 +109,7 @@ describe('gate by gate', () => {
     expect(only!.gates[0]!.evidence).toEqual(['local: up, since 2 h']);
     expect(only!.gates[0]!.forMs).toBe(90_000);
     expect(only!.gates[3]!.evidence).toEqual([
-      expect.stringMatching(/^\d+ successes and 0 failures in the window, 0 failures in a row$/),
+      expect.stringMatching(/^\d success(es)? and 0 failures in the window, 0 failures in a row$/),
     ]);
     expect(only!.gates[5]!.evidence).toEqual(['2 in flight, 8.3 ms to the response head', '0 attempts, 0 failed']);
     expect(only!.reason).toBeUndefined();
