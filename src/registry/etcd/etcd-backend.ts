@@ -1,4 +1,5 @@
 import { setMaxListeners } from 'node:events';
+import { setImmediate } from 'node:timers/promises';
 import { sleep, type Clock } from '../../core/clock.ts';
 import type { Instance } from '../../core/instance.ts';
 import type { Interest, OnSkip, RegistryBackend, RegistryEvent, RegistryInfo } from '../backend.ts';
@@ -46,6 +47,9 @@ interface Opening {
 }
 
 type WatchOpening = Opening & { readonly replies: WatchReplies };
+
+/** Instances told without letting anything else run: nothing else waits for the network while a table is handed over. */
+const BREATH_INSTANCES = 1000;
 
 /** How often a list that is compacted away under our hands is begun again. */
 const LIST_ATTEMPTS = 3;
@@ -125,9 +129,16 @@ export class EtcdBackend implements RegistryBackend {
   }
 
   /** The whole truth as of the list. `before`: services to call absent unless they are in it. */
-  *#tell(opening: WatchOpening, before: Iterable<string>): Generator<RegistryEvent, void, undefined> {
+  async *#tell(opening: WatchOpening, before: Iterable<string>): AsyncGenerator<RegistryEvent, void, undefined> {
     for (const service of before) if (!opening.services.has(service)) yield { kind: 'absent', service };
-    for (const [service, instances] of opening.services) yield { kind: 'reset', service, instances };
+    let told = 0;
+    for (const [service, instances] of opening.services) {
+      yield { kind: 'reset', service, instances };
+      told += instances.length;
+      if (told < BREATH_INSTANCES) continue;
+      told = 0;
+      await setImmediate();
+    }
     yield this.#heard(opening.session, opening.header);
   }
 
