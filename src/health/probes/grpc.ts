@@ -104,7 +104,7 @@ export class GrpcProbe implements Probe {
       return;
     }
     const scheme = this.#options.tls === undefined ? 'http' : 'https';
-    const session = http2.connect(`${scheme}://${this.#check.host ?? addressOf(this.#to)}`, {
+    const session = http2.connect(`${scheme}://${addressOf(this.#to)}`, {
       createConnection: () => socket,
       settings: { enablePush: false, maxHeaderListSize: 16_384 },
       maxHeaderListPairs: 64,
@@ -124,6 +124,7 @@ export class GrpcProbe implements Probe {
       {
         ':method': 'POST',
         ':path': PATH,
+        ':authority': this.#check.host ?? addressOf(this.#to),
         'content-type': 'application/grpc',
         te: 'trailers',
         'user-agent': this.#options.userAgent,
@@ -133,6 +134,8 @@ export class GrpcProbe implements Probe {
     );
     new Answer(stream, (answer, begun) => {
       if (this.#session !== session || this.#stage !== 'answer') return;
+      // What the session has to say of its end, it says next, and it knows better.
+      if (answer === undefined && session.destroyed) return;
       if (answer !== undefined) this.#finish(answer, !session.closed && !session.destroyed);
       else if (this.#reused && !begun) this.#askAgain();
       else
