@@ -43,6 +43,10 @@ function isAlive(pid: number): boolean {
   }
 }
 
+function kill(pid: number, signal: 'SIGKILL'): void {
+  process.kill(pid, signal);
+}
+
 function readVersion(): string {
   const manifest: unknown = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
   const version: unknown =
@@ -56,7 +60,7 @@ const ctx: CliContext = {
   stderr: process.stderr,
   cwd: process.cwd(),
   version: readVersion(),
-  process: { pid: process.pid, nodeVersion: process.version, isAlive },
+  process: { pid: process.pid, nodeVersion: process.version, isAlive, kill },
   fetch: globalThis.fetch,
   clock: systemClock,
   random: systemRandom,

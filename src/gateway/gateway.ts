@@ -6,7 +6,7 @@ import type { LoadResult } from '../config/load.ts';
 import { AddressPolicy } from '../core/address.ts';
 import { type Clock, sleep } from '../core/clock.ts';
 import type { Random } from '../core/random.ts';
-import { createProbeFactory } from './probe-factory.ts';
+import { createProbeFactory } from '../health/probes/create.ts';
 import type { LockOwner } from '../registry/embedded/data-lock.ts';
 import type { SourceStatus } from '../registry/source.ts';
 import { HostTable } from '../routing/hosts.ts';
@@ -36,6 +36,8 @@ export interface GatewayOptions {
   readonly version: string;
   readonly nodeVersion: string;
   readonly owner: LockOwner;
+  /** What script probes run with. */
+  readonly script: { readonly path: string; readonly kill: (pid: number, signal: 'SIGKILL') => void };
 }
 
 /** Everything joined: the composition root. One object per process. */
@@ -94,7 +96,7 @@ export class Gateway {
     this.#router = new FleetRouter({ ...parts, hosts: hostTable(config) });
     observeFleet({ ...parts, router: this.#router });
     const addresses = addressPolicy(config);
-    const createProbe = createProbeFactory({ addresses });
+    const createProbe = createProbeFactory({ clock, addresses, script: options.script });
     this.#probing = new Probing({ ...parts, router: this.#router, createProbe });
     this.#registries = new Registries({
       ...parts,

@@ -18,7 +18,7 @@ export function cliContext(part: Partial<CliContext> = {}): { ctx: CliContext; o
     stderr: { write: (text) => err.push(text) },
     cwd: '/nowhere',
     version: '1.2.3',
-    process: { pid: 1, nodeVersion: 'v24.0.0', isAlive: () => false },
+    process: { pid: 1, nodeVersion: 'v24.0.0', isAlive: () => false, kill: () => undefined },
     fetch: () => Promise.reject(new Error('this test has no network')),
     clock: new ManualClock(),
     random: seededRandom(1),
