@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { CheckOverride } from '../core/check.ts';
-import { type Instance, instance } from '../core/instance.ts';
+import type { Instance } from '../core/instance.ts';
 import { isName, NAME_RULE } from '../core/names.ts';
 import { DURATION_RULE, parseDuration } from '../core/units.ts';
 import { ADDRESS_RULE, canonicalHost, HOST_RULE, idOfAddress, parseAddress } from './address.ts';
@@ -129,23 +129,27 @@ type RecordFields = { host: string; port: number } & Partial<z.output<typeof len
 function finish(record: RecordFields, context: RecordContext): ParsedRecord {
   const id = record.id ?? context.id ?? idOfAddress(record.host, record.port);
   if (!isName(id)) return { ok: false, why: `id ${quote(id)} must be ${NAME_RULE}` };
-  const { host: where, port: at, checks, ...rest } = record;
-  const parts = Object.fromEntries(
-    Object.entries(rest).filter(([, value]) => value !== undefined),
-  ) as Partial<Instance>;
   return {
     ok: true,
-    // Zod's optional keys may hold undefined only where the record did not have them; they are filtered above.
-    instance: instance({
-      ...parts,
+    instance: {
       id,
       service: context.service,
-      host: where,
-      port: at,
-      checks: checks as CheckOverride[] | undefined,
-    }),
+      host: record.host,
+      port: record.port,
+      weight: record.weight ?? 1,
+      zone: record.zone,
+      version: record.version,
+      secure: record.secure ?? false,
+      state: record.state ?? 'up',
+      stateReason: record.stateReason,
+      metadata: record.metadata ?? NO_METADATA,
+      // Zod gives every optional key the type "or undefined"; where the record had none, there is no key.
+      checks: record.checks as readonly CheckOverride[] | undefined,
+    },
   };
 }
+
+const NO_METADATA: ReadonlyMap<string, string> = new Map();
 
 /** Every issue on one line, each with its path; bounded, because it ends up in logs. */
 export function explain(error: z.ZodError): string {

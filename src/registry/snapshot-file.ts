@@ -242,14 +242,10 @@ function encode(each: Instance): Record<string, unknown> {
   };
 }
 
-const essentials = z.object({
-  id: z.unknown(),
-  host: z.unknown(),
-  port: z.unknown(),
-  weight: z.unknown(),
-  secure: z.unknown(),
-  state: z.unknown(),
-});
+const unknown = z.unknown();
+const essentials = z
+  .object({ id: unknown, host: unknown, port: unknown, weight: unknown, secure: unknown, state: unknown })
+  .partial();
 
 /** What an adapter let pass may exceed the bounds of a record: better without its ornaments than not at all. */
 function decode(service: string, raw: unknown): Instance | undefined {
