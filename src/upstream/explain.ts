@@ -3,7 +3,6 @@ import { availability, type Gate, GATES, type Standing, type Traffic, type Why }
 import type { StandingColumns } from './columns.ts';
 import type { Member, ServiceDetail } from './directory.ts';
 import type { Figures } from './figures.ts';
-import type { EmptyReason } from './view.ts';
 
 export interface GateReport {
   readonly gate: Gate;
@@ -36,39 +35,6 @@ export interface InstanceReport {
         readonly openForMs: number | undefined;
       }
     | undefined;
-}
-
-export interface ServiceReport {
-  readonly name: string;
-  readonly configured: boolean;
-  readonly revision: number;
-  readonly registered: number;
-  readonly available: number;
-  /** May have any request now. */
-  readonly serving: number;
-  readonly trials: number;
-  readonly leaving: number;
-  readonly panic: 'off' | 'route' | 'reject';
-  readonly empty: EmptyReason | undefined;
-  readonly ejectionsRefused: number;
-}
-
-/** The service as a whole. */
-export function explainService(service: ServiceDetail): ServiceReport {
-  const { view } = service;
-  return {
-    name: service.name,
-    configured: service.configured,
-    revision: view.revision,
-    registered: view.registered,
-    available: view.available,
-    serving: view.slots.length,
-    trials: view.trials.length,
-    leaving: service.leaving.size,
-    panic: service.panic,
-    empty: view.empty,
-    ejectionsRefused: service.ejectionsRefused,
-  };
 }
 
 /** Why one member has traffic or not: every gate, in order, whatever the first one says. */

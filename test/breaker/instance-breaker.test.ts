@@ -396,7 +396,7 @@ describe('the breaker and its surroundings', () => {
       { weight: 2, arbitrary: fc.record({ waitMs: fc.nat(3_000) }) },
     );
     fc.assert(
-      fc.property(fc.array(event, { maxLength: 200 }), (events) => {
+      fc.property(fc.array(event, { maxLength: 200, size: 'max' }), (events) => {
         const trialLimitMs = 5_000;
         const policy = { ...POLICY, consecutiveFailures: 2, openMs: 1_000, maxOpenMs: 4_000 };
         const { breaker, clock, column, log } = setup({ policy, trialLimitMs });

@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { ServicePolicy } from '../../src/core/policy.ts';
 import type { Member } from '../../src/upstream/directory.ts';
-import { explainService } from '../../src/upstream/explain.ts';
 import { FleetHarness, POLICY, web } from './fleet-harness.ts';
 
 const reject: ServicePolicy = { ...POLICY, availability: { ...POLICY.availability, panicMode: 'reject' } };
@@ -605,28 +604,5 @@ describe('explain', () => {
     harness.fleet.flush();
     harness.end(a);
     expect(harness.fleet.explain(a)).toBeUndefined();
-  });
-
-  it('tells of the whole service', () => {
-    const harness = new FleetHarness();
-    const [a, b] = harness.serving('a', 'b', 'c') as [Member, Member];
-    harness.begin(b);
-    harness.fail(a);
-    harness.clock.advance(5000);
-    harness.fleet.remove('web', 'b');
-    harness.fleet.flush();
-    expect(explainService(harness.fleet.service('web')!)).toEqual({
-      name: 'web',
-      configured: false,
-      revision: harness.view?.revision,
-      registered: 2,
-      available: 1,
-      serving: 1,
-      trials: 1,
-      leaving: 1,
-      panic: 'off',
-      empty: undefined,
-      ejectionsRefused: 0,
-    });
   });
 });

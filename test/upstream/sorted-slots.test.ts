@@ -7,7 +7,7 @@ const owners = (slots: Iterable<number>): { slot: number }[] => [...slots].map((
 
 describe('sorted slots', () => {
   it('hold what was put in and not taken out, in order, however many edits lie between two looks', () => {
-    const batch = fc.array(fc.nat(200), { maxLength: 80 });
+    const batch = fc.array(fc.nat(200), { maxLength: 80, size: 'max' });
     fc.assert(
       fc.property(fc.array(batch, { maxLength: 10 }), (batches) => {
         const slots = new SortedSlots();
@@ -30,7 +30,7 @@ describe('sorted slots', () => {
 
 describe('changes of a list of slots', () => {
   it('make the same list as making it anew, and leave the old one as it was', () => {
-    const set = fc.uniqueArray(fc.nat(100), { maxLength: 50 });
+    const set = fc.uniqueArray(fc.nat(100), { maxLength: 50, size: 'max' });
     fc.assert(
       fc.property(set, set, set, (before, touched, wanted) => {
         const slots = Int32Array.from(ascending(before));
