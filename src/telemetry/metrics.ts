@@ -11,32 +11,11 @@ import {
 } from './closed-sets.ts';
 import { Family, label, Slices } from './exposition.ts';
 import { fleetFamilies, serviceFamilies, type InstanceSeriesLimit } from './fleet-series.ts';
-import type { FleetSource } from './fleet-source.ts';
 import { HistogramMeter } from './histogram-meter.ts';
+import type { MetricSources } from './metric-sources.ts';
 import { SERIES, type Series } from './series.ts';
 import { NO_SERVICE, ServiceSlots } from './service-slots.ts';
 import { TrafficMeters, type ServiceMeters } from './traffic.ts';
-
-/** What is read at the moment of a scrape. A part may be missing for as long as its room is not there. */
-export interface MetricSources {
-  readonly fleet?: FleetSource;
-  /** `ageMs`: since the registry last confirmed its data; undefined before its first answer. */
-  readonly registries?: () => Iterable<{
-    readonly name: string;
-    readonly up: boolean;
-    readonly ageMs: number | undefined;
-  }>;
-  readonly connections?: () => ConnectionCounts;
-  /** Lines dropped so far, by log. */
-  readonly droppedLines?: () => Iterable<readonly [log: string, lines: number]>;
-}
-
-export interface ConnectionCounts {
-  readonly downstreamActive: number;
-  readonly downstreamIdle: number;
-  readonly upstreamActive: number;
-  readonly upstreamIdle: number;
-}
 
 export interface MetricsOptions {
   readonly clock: Clock;

@@ -1,0 +1,22 @@
+import type { FleetSource } from './fleet-source.ts';
+
+/** What is read at the moment of a scrape. A part may be missing for as long as its room is not there. */
+export interface MetricSources {
+  readonly fleet?: FleetSource;
+  /** `ageMs`: since the registry last confirmed its data; undefined before its first answer. */
+  readonly registries?: () => Iterable<{
+    readonly name: string;
+    readonly up: boolean;
+    readonly ageMs: number | undefined;
+  }>;
+  readonly connections?: () => ConnectionCounts;
+  /** Lines dropped so far, by log. */
+  readonly droppedLines?: () => Iterable<readonly [log: string, lines: number]>;
+}
+
+export interface ConnectionCounts {
+  readonly downstreamActive: number;
+  readonly downstreamIdle: number;
+  readonly upstreamActive: number;
+  readonly upstreamIdle: number;
+}
