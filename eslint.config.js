@@ -29,7 +29,11 @@ export default tseslint.config(
       'no-restricted-imports': ['error', { paths: banned }],
       'no-restricted-properties': [
         'error',
-        { object: 'Math', property: 'random', message: 'Take a Random from core/random.ts, so that a seed replays a failure.' },
+        {
+          object: 'Math',
+          property: 'random',
+          message: 'Take a Random from core/random.ts, so that a seed replays a failure.',
+        },
         { object: 'Date', property: 'now', message: 'Take a Clock from core/clock.ts: intervals are monotonic.' },
       ],
     },

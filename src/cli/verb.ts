@@ -18,7 +18,7 @@ export interface ProcessFacts {
   /** Whether a process with this id exists: signal 0, nothing stronger. */
   isAlive(pid: number): boolean;
   /** `process.kill`: a negative id is a process group. For processes that we started. */
-  kill(pid: number, signal: 'SIGKILL'): void;
+  readonly kill: (pid: number, signal: 'SIGKILL') => void;
 }
 
 /** All that a verb may know of the process around it. Made by main.ts; tests make their own. */

@@ -89,7 +89,8 @@ export class ManualClock implements Clock {
       let next: PendingTask | undefined;
       for (const entry of this.#tasks) {
         if (entry.dueMs > endMs) continue;
-        if (!next || entry.dueMs < next.dueMs || (entry.dueMs === next.dueMs && entry.sequence < next.sequence)) next = entry;
+        if (!next || entry.dueMs < next.dueMs || (entry.dueMs === next.dueMs && entry.sequence < next.sequence))
+          next = entry;
       }
       if (!next) break;
       this.#tasks.splice(this.#tasks.indexOf(next), 1);

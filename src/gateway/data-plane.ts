@@ -49,7 +49,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
   const pool = new Pool({
     clock,
     wheel,
-    connect: connector({ addresses, lookup: lookup as LookupFunction }),
+    connect: connector({ addresses, lookup: lookup }),
     limits,
     idleMs: UPSTREAM_IDLE_MS,
   });

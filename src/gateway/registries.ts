@@ -49,12 +49,12 @@ const STATUS_WORDS: Readonly<Record<InstanceStanding, string>> = {
 interface Running {
   readonly config: RegistryConfig;
   readonly source: RegistrySource;
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 interface Opened {
   readonly backend: (onSkip: OnSkip) => RegistryBackend;
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 /** All registries of the configuration, merged into the fleet. */

@@ -225,17 +225,9 @@ export class ClientConnection implements TransportSink, BodySink {
   }
 
   #readBody(buffer: Buffer, start: number, end: number): void {
-    if (!this.#body.done) {
-      const stop = this.#body.read(buffer, start, end, this);
-      if (stop < 0) {
-        this.#fail('protocol', 'bad-chunk');
-        return;
-      }
-      if (!this.#body.done) return;
-      this.#endAt(stop, end);
-      return;
-    }
-    this.#endAt(start, end);
+    const stop = this.#body.done ? start : this.#body.read(buffer, start, end, this);
+    if (stop < 0) this.#fail('protocol', 'bad-chunk');
+    else if (this.#body.done) this.#endAt(stop, end);
   }
 
   #endAt(stop: number, end: number): void {
@@ -253,7 +245,7 @@ export class ClientConnection implements TransportSink, BodySink {
     const written = handler?.onResponseEnd() ?? false;
     if (bulk && written && bulkPool.length < BULK_POOL) bulkPool.push(bulk);
     // Nobody took it back into a pool, or nobody could.
-    if (!this.#keepAlive && this.#state === State.idle) this.abandon();
+    if (!this.#keepAlive && !this.closed) this.abandon();
   }
 
   /** Long bodies only: a buffer of one's own per connection would be dear for short ones. */

@@ -23,7 +23,9 @@ import { RouteMemo } from './route-memo.ts';
 import { Tunnel, writeStaged } from './tunnel.ts';
 
 /** RFC 9110 section 9.2.2, by index into METHODS. An unknown method may do anything. */
-const IDEMPOTENT: readonly boolean[] = METHODS.map((name) => ['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS'].includes(name));
+const IDEMPOTENT: readonly boolean[] = METHODS.map((name) =>
+  ['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS'].includes(name),
+);
 const METER_INDEX: readonly number[] = METHODS.map((name) => METER_METHODS.indexOf(name));
 const INFORMATIONAL = { output: Output.wire, close: false, sayKeepAlive: false, websocket: false } as const;
 
@@ -191,7 +193,8 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
 
   #failUnpicked(why: 'crowded' | 'none'): void {
     const { empty } = (this.#route as Route).service.view;
-    if (why === 'crowded') this.#fail('overloaded', 'every instance has as many requests as maxInflightPerInstance allows');
+    if (why === 'crowded')
+      this.#fail('overloaded', 'every instance has as many requests as maxInflightPerInstance allows');
     else if (empty === 'none-registered') this.#fail('no-instance', 'no instance is registered');
     else if (empty === 'none-available') this.#fail('no-instance', 'no registered instance is healthy and in rotation');
     else this.#fail('overloaded', 'the breaker of every instance is open');

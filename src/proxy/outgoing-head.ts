@@ -27,7 +27,8 @@ export class OutgoingHead {
     );
     const original = (head.nameStart[head.count] as number) - head.methodStart;
     const needed = original + HEAD_ROOM_BYTES + (head.authorityEnd - head.authorityStart);
-    this.buffer = needed <= COMMON_BYTES ? (spare.pop() ?? Buffer.allocUnsafeSlow(COMMON_BYTES)) : Buffer.allocUnsafeSlow(needed);
+    this.buffer =
+      needed <= COMMON_BYTES ? (spare.pop() ?? Buffer.allocUnsafeSlow(COMMON_BYTES)) : Buffer.allocUnsafeSlow(needed);
     writeRequestHead(head, source, this.buffer, this.#forwarding, context.ids, websocket, written);
     this.end = written.end;
     this.#idStart = written.idStart;

@@ -167,7 +167,7 @@ export class TestGateway {
       },
       members: new Map(),
       takeTrial: () => -1,
-    } as TestGateway['service'];
+    };
     for (const [slot, port] of ports.entries()) {
       const permit: Permit = { trial: false, settle: (outcome) => this.outcomes.push({ slot, outcome }) };
       members.push({
