@@ -1,5 +1,4 @@
 import { lookup } from 'node:dns';
-import type { LookupFunction } from 'node:net';
 import type { GatewayConfig } from '../config/config.ts';
 import { type AddressPolicy, contains, ipOf, parseCidr } from '../core/address.ts';
 import type { Clock } from '../core/clock.ts';
