@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { FaultyDisk, contents } from './fixture.ts';
+import type { InstanceStatus } from '../../../src/registry/embedded/api/views.ts';
+import { FaultyDisk, contents, register } from './fixture.ts';
 import { errors, openApi, web } from './open-api.ts';
 
 describe('the life of an instance over HTTP', () => {
@@ -94,6 +95,24 @@ describe('the life of an instance over HTTP', () => {
         name: 'deep',
       },
     ]);
+  });
+
+  it.each([
+    ['none', 0],
+    ['the last', 1200],
+    ['every other', 2],
+  ])('lists a service of any size, showing %s of it', async (_, every) => {
+    const statusOf = (_service: string, id: string): InstanceStatus => {
+      const healthy = every > 0 && Number(id) % every === 0;
+      return { status: healthy ? 'up' : 'down', healthy, reason: undefined };
+    };
+    const { call, registry } = await openApi({ statusOf });
+    await Promise.all(
+      Array.from({ length: 1200 }, (_, at) => register(registry, { id: String(at + 1), port: at + 1 })),
+    );
+    const healthy = (await call('GET', '/services/web/instances?healthy=true')).body as { id: string }[];
+    expect(healthy.map((each) => each.id)).toHaveLength(every === 0 ? 0 : 1200 / every);
+    expect((await call('GET', '/services/web/instances')).body).toHaveLength(1200);
   });
 
   it('keeps metadata under any key, and means nothing by it', async () => {

@@ -103,6 +103,18 @@ describe('EmbeddedBackend', () => {
     await events.return();
   });
 
+  it('does not let an older end of a service overtake its new beginning', async () => {
+    const { registry } = await openRegistry({ keepEmptyMs: 0 });
+    await register(registry, { id: 'a' });
+    const events = new EmbeddedBackend(registry).watch({ kind: 'all' }, new AbortController().signal);
+    const next = async (): Promise<string> => brief((await events.next()).value as RegistryEvent);
+    expect([await next(), await next()]).toEqual(['reset web=a', 'synced 2']);
+    await registry.deregister('a');
+    await register(registry, { id: 'a', host: '10.0.0.2' });
+    expect([await next(), await next()]).toEqual(['absent web', 'upsert web/a 10.0.0.2 up']);
+    await events.return();
+  });
+
   it('says what it is', async () => {
     const { registry } = await openRegistry();
     const backend = new EmbeddedBackend(registry, '127.0.0.1:8761');

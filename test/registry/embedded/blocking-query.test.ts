@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { type Answer, openApi, web } from './open-api.ts';
 
@@ -90,6 +91,16 @@ describe('a blocking query', () => {
     await waiting;
     expect(registry.figures.waiters).toBe(0);
     expect(clock.pending).toBe(pending);
+  });
+
+  it('leaves nothing on the signal of a client that stays', async () => {
+    const { registry, clock } = await openApi();
+    const { signal } = new AbortController();
+    const waiting = registry.nextChange('web', 1000, signal);
+    expect(getEventListeners(signal, 'abort')).toHaveLength(1);
+    clock.advance(1000);
+    await waiting;
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0);
   });
 
   it('is refused when too many wait already', async () => {

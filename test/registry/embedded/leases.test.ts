@@ -60,6 +60,25 @@ describe('a registration with a ttl', () => {
     expect(registry.heartbeat(id).kind).toBe('renewed');
   });
 
+  it.each([
+    ['anew', 2],
+    ['as before', 1],
+  ])('is kept when it registered %s just before its removal was decided', async (_, weight) => {
+    const { registry, clock } = await openRegistry();
+    const id = await register(registry, { id: 'one', ttlMs });
+    const removals: string[] = [];
+    registry.subscribe((change) => {
+      if (change.kind === 'remove') removals.push(change.reason);
+    });
+    const again = register(registry, { id: 'one', ttlMs, weight });
+    clock.advance(30_050);
+    await again;
+    await register(registry, { port: 81 });
+    expect(contents(registry)).toContain(`web/one 10.0.0.1:80 ${weight} 10000`);
+    expect(registry.heartbeat(id).kind).toBe('renewed');
+    expect(removals).toEqual([]);
+  });
+
   it('counts registering again as a heartbeat, and takes a new ttl at once', async () => {
     const { registry, clock } = await openRegistry();
     const id = await register(registry, { ttlMs });

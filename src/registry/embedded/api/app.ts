@@ -7,11 +7,12 @@ import type { FindFailure } from '../operations.ts';
 import type { EmbeddedRegistry } from '../registry.ts';
 import { type RegistryLog, reasonOf } from '../report.ts';
 import { bearerCheck } from './bearer.ts';
+import { instanceList } from './instance-list.ts';
 import { readJson } from './json-body.ts';
 import { type Problem, invalid, problemResponse, unavailable } from './problem.ts';
 import { badName, instancesQuery, lastEventIndex, watchedServices } from './queries.ts';
 import { parseRegistration } from './registration-body.ts';
-import { type StatusOf, instanceView, statusOf, ttlView } from './views.ts';
+import { type StatusOf, ttlView } from './views.ts';
 import { Watchers } from './watchers.ts';
 
 export interface RegistryAppDeps {
@@ -172,12 +173,11 @@ async function instances(context: Context, { registry, random, statusOf: ask }: 
     if (!change) return problemResponse(unavailable('Too many queries are waiting for a change.'));
     await change;
   }
+  // What changes while the list is read has an index above this one.
+  const told = registry.indexOf(service);
   const entries = [...(registry.services.get(service)?.entries.values() ?? [])];
-  const shown = entries
-    .map((entry) => ({ entry, status: statusOf(entry, ask) }))
-    .filter(({ status }) => status.healthy || !query.healthyOnly)
-    .map(({ entry, status }) => instanceView(entry, status));
-  return Response.json(shown, { headers: indexHeaders(registry.indexOf(service)) });
+  const list = instanceList(entries, { statusOf: ask, healthyOnly: query.healthyOnly });
+  return new Response(list, { headers: { 'content-type': 'application/json', ...indexHeaders(told) } });
 }
 
 function watch(context: Context, registry: EmbeddedRegistry, watchers: Watchers): Response {

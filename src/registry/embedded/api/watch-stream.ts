@@ -1,10 +1,12 @@
 import { type Change, serviceOf } from '../changes.ts';
 import type { EmbeddedRegistry } from '../registry.ts';
 import type { Entry } from '../table.ts';
+import { type ChangeTexts, eventText } from './change-texts.ts';
 import { type StatusOf, instanceView, statusOf } from './views.ts';
 
 export interface WatchStreamOptions {
   readonly registry: EmbeddedRegistry;
+  readonly texts: ChangeTexts;
   readonly statusOf: StatusOf | undefined;
   /** undefined = every service. */
   readonly services: ReadonlySet<string> | undefined;
@@ -85,7 +87,7 @@ export class WatchStream {
   #onChange(change: Change): void {
     const service = serviceOf(change);
     if (this.#options.services?.has(service) === false || this.#unshown.has(service)) return;
-    this.#push(this.#changeText(change, this.#synced ? change.index : undefined));
+    this.#push(this.#options.texts.of(change, this.#synced ? change.index : undefined));
   }
 
   /** The client has room. */
@@ -128,7 +130,7 @@ export class WatchStream {
     const { services } = this.#options;
     for (const change of missed) {
       if (services?.has(serviceOf(change)) === false) continue;
-      const text = this.#changeText(change, undefined);
+      const text = this.#options.texts.of(change, undefined);
       if (text !== '') yield text;
     }
     yield this.#syncedText();
@@ -138,22 +140,6 @@ export class WatchStream {
     this.#synced = true;
     const { index } = this.#options.registry;
     return eventText('synced', { index }, index);
-  }
-
-  #changeText(change: Change, id: number | undefined): string {
-    switch (change.kind) {
-      case 'upsert': {
-        // As it is now. Where it is gone already, the event that says so follows.
-        const entry = this.#options.registry.find(change.instance);
-        return entry ? eventText('upsert', this.#view(entry), id) : '';
-      }
-      case 'remove': {
-        const { service, id: instance } = change.instance;
-        return eventText('remove', { service, id: instance, reason: change.reason }, id);
-      }
-      case 'absent':
-        return eventText('absent', { service: change.service }, id);
-    }
   }
 
   #view(entry: Readonly<Entry>): Record<string, unknown> {
@@ -191,9 +177,4 @@ export class WatchStream {
     this.#unsubscribe();
     this.#options.onEnd(reason);
   }
-}
-
-function eventText(event: string, data: unknown, id?: number): string {
-  const idLine = id === undefined ? '' : `id: ${id}\n`;
-  return `event: ${event}\n${idLine}data: ${JSON.stringify(data)}\n\n`;
 }

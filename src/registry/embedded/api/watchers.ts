@@ -1,5 +1,6 @@
 import type { Clock } from '../../../core/clock.ts';
 import type { EmbeddedRegistry } from '../registry.ts';
+import { ChangeTexts } from './change-texts.ts';
 import type { StatusOf } from './views.ts';
 import { WatchStream } from './watch-stream.ts';
 
@@ -15,12 +16,14 @@ export interface WatchersOptions {
 /** The watchers of `GET /watch`: bounded in number, kept alive by one timer, ended with the registry. */
 export class Watchers {
   readonly #options: WatchersOptions;
+  readonly #texts: ChangeTexts;
   readonly #streams = new Set<WatchStream>();
   #timed = false;
   #cutOff = 0;
 
   constructor(options: WatchersOptions) {
     this.#options = options;
+    this.#texts = new ChangeTexts(options.registry, options.statusOf);
     options.registry.closing.addEventListener('abort', () => {
       for (const stream of this.#streams) stream.close();
     });
@@ -45,6 +48,7 @@ export class Watchers {
     if (this.#streams.size >= limit || registry.closing.aborted) return undefined;
     const watch = new WatchStream({
       registry,
+      texts: this.#texts,
       statusOf,
       services,
       lastIndex,
