@@ -5,6 +5,7 @@ import type { Clock } from '../core/clock.ts';
 import type { Random } from '../core/random.ts';
 import { TimingWheel } from '../core/wheel.ts';
 import { Stage } from '../http1/stage.ts';
+import { WriteBatch } from '../http1/write-batch.ts';
 import type { ProxyContext } from '../proxy/context.ts';
 import { Proxy } from '../proxy/proxy.ts';
 import { RequestIds } from '../proxy/request-id.ts';
@@ -53,13 +54,15 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     idleMs: UPSTREAM_IDLE_MS,
   });
   const trusted = config.trustedProxies.map(parseCidr).filter((network) => network !== undefined);
+  const stage = new Stage();
   const context: ProxyContext = {
     clock,
     wheel,
     fleet,
     figures: fleet.figures,
     pool,
-    stage: new Stage(),
+    stage,
+    batch: new WriteBatch(stage),
     router,
     ids: new RequestIds(random),
     limits,

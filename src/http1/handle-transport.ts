@@ -6,6 +6,7 @@
 import net from 'node:net';
 import process from 'node:process';
 import { getSystemErrorName } from 'node:util';
+import type { WriteBatch } from './write-batch.ts';
 import { READ_BUFFER_BYTES, type Transport, type TransportSink } from './transport.ts';
 
 interface WriteRequest {
@@ -93,6 +94,7 @@ function errnoName(status: number): string {
 
 export class HandleTransport implements Transport {
   sink: TransportSink;
+  batch: WriteBatch | undefined = undefined;
   readonly encrypted = false;
   destroyed = false;
   readonly #handle: Handle;
@@ -133,6 +135,7 @@ export class HandleTransport implements Transport {
   }
 
   write(buffer: Buffer, start: number, end: number): boolean {
+    if (this.batch) this.batch.flush();
     if (this.destroyed || this.#ended) return true;
     const request = spareRequest ?? newWriteRequest(this.#bindings);
     spareRequest = undefined;
@@ -180,6 +183,7 @@ export class HandleTransport implements Transport {
   }
 
   end(): void {
+    if (this.batch) this.batch.flush();
     if (this.destroyed || this.#ended) return;
     this.#ended = true;
     const request = new this.#bindings.ShutdownWrap();

@@ -2,9 +2,11 @@
 import net from 'node:net';
 import tls from 'node:tls';
 import type { Transport, TransportSink } from './transport.ts';
+import type { WriteBatch } from './write-batch.ts';
 
 export class SocketTransport implements Transport {
   sink: TransportSink;
+  batch: WriteBatch | undefined = undefined;
   readonly encrypted: boolean;
   readonly remoteAddress: string;
   readonly remotePort: number;
@@ -49,6 +51,7 @@ export class SocketTransport implements Transport {
   }
 
   write(buffer: Buffer, start: number, end: number): boolean {
+    if (this.batch) this.batch.flush();
     if (this.#socket.destroyed || this.#ended) return true;
     this.#pendingWrites++;
     // The stream's callback comes a tick later even where the kernel has taken everything at once: always pending.
@@ -72,6 +75,7 @@ export class SocketTransport implements Transport {
   }
 
   end(): void {
+    if (this.batch) this.batch.flush();
     if (this.#ended) return;
     this.#ended = true;
     this.#socket.end();

@@ -6,9 +6,11 @@ export class Stage {
   buffer: Buffer;
   /** Where the next message begins. */
   start = 0;
+  /** Up to here bytes are in pending writes. */
+  #pinned = 0;
   readonly #bytes: number;
 
-  constructor(bytes = 262_144) {
+  constructor(bytes = 524_288) {
     this.#bytes = bytes;
     this.buffer = Buffer.allocUnsafeSlow(bytes);
   }
@@ -16,12 +18,26 @@ export class Stage {
   /** Makes sure of `bytes` of room from `start` on, which may move `buffer` and `start`. */
   reserve(bytes: number): void {
     if (this.start + bytes <= this.buffer.length) return;
+    // The old memory lives for as long as a write or a batch holds it.
     this.buffer = Buffer.allocUnsafeSlow(Math.max(this.#bytes, bytes));
     this.start = 0;
+    this.#pinned = 0;
   }
 
   /** The bytes up to `end` are in a pending write: they are not used again. */
   pin(end: number): void {
     this.start = end;
+    this.#pinned = end;
+  }
+
+  /** The bytes up to `end` wait in a batch for the end of the turn. */
+  keep(end: number): void {
+    this.start = end;
+  }
+
+  /** The batch has been written; `taken`: all of it is with the kernel. */
+  flushed(taken: boolean): void {
+    if (taken) this.start = this.#pinned;
+    else this.#pinned = this.start;
   }
 }

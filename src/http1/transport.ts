@@ -1,3 +1,5 @@
+import type { WriteBatch } from './write-batch.ts';
+
 /**
  * Bytes in and out of one connection. Two implementations share this contract: `handle-transport.ts` (a TCP handle
  * without the stream layer over it) and `socket-transport.ts` (any `net.Socket`, TLS included).
@@ -19,6 +21,8 @@ export interface TransportSink {
 export interface Transport {
   /** Who is told. May be changed at any time; never undefined while reading. */
   sink: TransportSink;
+  /** Has bytes of this connection that go out before anything else does. */
+  batch: WriteBatch | undefined;
   readonly remoteAddress: string;
   readonly remotePort: number;
   readonly localPort: number;

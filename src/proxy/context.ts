@@ -2,6 +2,7 @@ import type { Clock } from '../core/clock.ts';
 import type { TimingWheel } from '../core/wheel.ts';
 import type { HeadLimits } from '../http1/head.ts';
 import type { Stage } from '../http1/stage.ts';
+import type { WriteBatch } from '../http1/write-batch.ts';
 import type { AccessLog } from '../telemetry/access-log.ts';
 import type { ServiceMeters } from '../telemetry/traffic.ts';
 import type { ServiceState } from '../upstream/directory.ts';
@@ -33,6 +34,8 @@ export interface ProxyContext {
   readonly figures: Figures;
   readonly pool: Pool;
   readonly stage: Stage;
+  /** On the same stage. */
+  readonly batch: WriteBatch;
   readonly router: Router;
   readonly ids: RequestIdSource;
   readonly limits: HeadLimits;

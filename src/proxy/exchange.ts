@@ -31,6 +31,8 @@ const INFORMATIONAL = { output: Output.wire, close: false, sayKeepAlive: false, 
 
 const Phase = { idle: 0, reading: 1, connecting: 2, waiting: 3, streaming: 4, tunnel: 5 } as const;
 
+/** Responses up to this size wait for the end of the turn, to be written together. */
+const BATCHED_BYTES = 16_384;
 /** A request body waiting for its connection may grow to this before the client is held back. */
 const HOLD_BACK_BYTES = 65_536;
 
@@ -212,7 +214,8 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
     client.begin(this, this.#method === Method.head);
     let taken: boolean;
     if (body === undefined) {
-      taken = client.transport.write(head, 0, headEnd);
+      this.#context.batch.add(client.transport, head, 0, headEnd);
+      taken = true;
     } else {
       stage.reserve(headEnd + this.#kept.length);
       const bodyAt = stage.start + head.copy(stage.buffer, stage.start, 0, headEnd);
@@ -309,12 +312,13 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
     const { client } = this.#attempt.upstream as PooledConnection;
     this.#bytesOut += end - start;
     // What came with the head leaves with it.
-    if (this.#stagedEnd > 0 && this.#stagedEnd + end - start > stage.buffer.length) this.#flush();
-    let taken: boolean;
-    if (this.#stagedEnd > 0) {
+    if (this.#stagedEnd > 0 && this.#stagedEnd + end - start <= stage.buffer.length) {
       this.#stagedEnd += buffer.copy(stage.buffer, this.#stagedEnd, start, end);
-      taken = this.#flush();
-    } else if (buffer === client.bulk) {
+      return;
+    }
+    if (this.#stagedEnd > 0) this.#flush();
+    let taken: boolean;
+    if (buffer === client.bulk) {
       taken = this.connection.transport.write(buffer, start, end);
     } else {
       taken = writeStaged(stage, this.connection.transport, buffer, start, end);
@@ -339,10 +343,23 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
     return taken;
   }
 
+  /** All of a response that came in one read. */
+  #flushWhole(): void {
+    const { stage, batch } = this.#context;
+    const end = this.#stagedEnd;
+    if (end - stage.start > BATCHED_BYTES) {
+      this.#flush();
+      return;
+    }
+    this.#stagedEnd = 0;
+    batch.add(this.connection.transport, stage.buffer, stage.start, end);
+  }
+
   onResponsePause(): void {
     this.#streamed = true;
-    if (this.#stagedEnd > 0) this.#flush();
-    if (!this.connection.transport.writing) this.#expectBody();
+    const { client } = this.#attempt.upstream as PooledConnection;
+    if (this.#stagedEnd > 0 && !this.#flush()) this.#holdInstanceBack(client);
+    else if (!this.connection.transport.writing) this.#expectBody();
   }
 
   #expectBody(): void {
@@ -360,7 +377,7 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
 
   // Step 8.
   onResponseEnd(): boolean {
-    if (this.#stagedEnd > 0) this.#flush();
+    if (this.#stagedEnd > 0) this.#flushWhole();
     const { policy } = (this.#route as Route).service;
     const upstream = this.#attempt.upstream as PooledConnection;
     this.#attempt.upstream = undefined;

@@ -10,6 +10,7 @@ import type { ServicePolicy } from '../../src/core/policy.ts';
 import { seededRandom } from '../../src/core/random.ts';
 import { TimingWheel } from '../../src/core/wheel.ts';
 import { Stage } from '../../src/http1/stage.ts';
+import { WriteBatch } from '../../src/http1/write-batch.ts';
 import type { ProxyContext, Route } from '../../src/proxy/context.ts';
 import { Proxy } from '../../src/proxy/proxy.ts';
 import { RequestIds } from '../../src/proxy/request-id.ts';
@@ -187,6 +188,7 @@ export class TestGateway {
       budget: new RetryBudget(1, 1000, systemClock.now()),
     };
     const plainSockets = options.plainSockets ?? false;
+    const stage = new Stage();
     this.context = {
       clock: systemClock,
       wheel: this.#wheel,
@@ -199,7 +201,8 @@ export class TestGateway {
         limits,
         idleMs: 4000,
       }),
-      stage: new Stage(),
+      stage,
+      batch: new WriteBatch(stage),
       router: { revision: 1, route: (host) => (host === 'web.localhost' || host === '[::1]' ? route : undefined) },
       ids: new RequestIds(seededRandom(7)),
       limits,
