@@ -20,6 +20,8 @@ export interface RegistryLabel {
   readonly registry: string;
   /** The key of its address: `address`, `endpoints`, `urls`. */
   readonly addressSetting: string;
+  /** What else makes this kind of registry break connections. */
+  readonly resetHint?: string | undefined;
 }
 
 /** The registry could not be reached, or broke off: lost, not empty. Its message is meant for an operator. */
@@ -59,6 +61,7 @@ export interface ExplainedFault {
 type Advice = readonly [fault: NetworkFault, what: string, advice: (label: RegistryLabel) => string];
 
 const address = (label: RegistryLabel): string => `check registries[].${label.addressSetting}`;
+const hint = (label: RegistryLabel): string => (label.resetHint === undefined ? '' : `; ${label.resetHint}`);
 const authority = (): string => 'set registries[].tls.ca to the authority that signed it';
 const clientCertificate = (): string => 'check registries[].tls.cert and .key';
 
@@ -131,12 +134,16 @@ function guess(error: unknown, code: string, tls: boolean): Advice {
   return tls ? RESET_TLS : RESET;
 }
 
-const RESET: Advice = ['reset', 'the connection broke', (label) => `if it never works, ${address(label)}`];
+const RESET: Advice = [
+  'reset',
+  'the connection broke',
+  (label) => `if it never works, ${address(label)}${hint(label)}`,
+];
 // Many servers hang up without a word on a client that shows no certificate, or the wrong one, or speaks TLS at all.
 const RESET_TLS: Advice = [
   'reset',
   'the connection broke',
-  (label) => `if it never works, ${address(label)} (http:// or https://?), or ${clientCertificate()}`,
+  (label) => `if it never works, ${address(label)} (http:// or https://?), or ${clientCertificate()}${hint(label)}`,
 ];
 
 function errorCode(error: unknown): string {

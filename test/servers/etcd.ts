@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import type { Certificate, TestAuthority } from './certificates.ts';
-import { findBinary, freePorts, RealServer } from './real-server.ts';
+import { findBinary, freePorts, inLanes, RealServer } from './real-server.ts';
 
 const run = promisify(execFile);
 
@@ -93,20 +93,13 @@ export class EtcdServer {
 
   /** As fast as it goes; writes of one key stay in order. */
   async write(writes: readonly EtcdWrite[]): Promise<void> {
-    const lanes: EtcdWrite[][] = Array.from({ length: Math.min(32, writes.length) }, () => []);
-    const laneOf = new Map<string, EtcdWrite[]>();
-    writes.forEach((write, at) => {
-      const lane = laneOf.get(write.key) ?? lanes[at % lanes.length]!;
-      laneOf.set(write.key, lane);
-      lane.push(write);
-    });
-    await Promise.all(
-      lanes.map(async (lane) => {
-        for (const { key, value } of lane) {
-          if (value === undefined) await this.gateway('kv/deleterange', { key: base64(key) });
-          else await this.gateway('kv/put', { key: base64(key), value: base64(value) });
-        }
-      }),
+    await inLanes(
+      writes,
+      ({ key }) => key,
+      async ({ key, value }) => {
+        if (value === undefined) await this.gateway('kv/deleterange', { key: base64(key) });
+        else await this.gateway('kv/put', { key: base64(key), value: base64(value) });
+      },
     );
   }
 

@@ -44,9 +44,31 @@ export async function until(what: string, probe: () => Promise<boolean> | boolea
   throw new Error(`${what}: not within ${withinMs} ms`, { cause: last });
 }
 
+/** Runs many writes with up to 32 under way at once; those with the same key one after another, in their order. */
+export async function inLanes<T>(
+  items: readonly T[],
+  keyOf: (item: T) => string,
+  run: (item: T) => Promise<void>,
+): Promise<void> {
+  const lanes: T[][] = Array.from({ length: Math.min(32, items.length) }, () => []);
+  const laneOf = new Map<string, T[]>();
+  items.forEach((item, at) => {
+    const lane = laneOf.get(keyOf(item)) ?? lanes[at % lanes.length]!;
+    laneOf.set(keyOf(item), lane);
+    lane.push(item);
+  });
+  await Promise.all(
+    lanes.map(async (lane) => {
+      for (const item of lane) await run(item);
+    }),
+  );
+}
+
 export interface ServerPlan {
   readonly name: string;
   readonly binary: string;
+  /** Called before every start: puts into the data folder what the process wants to find there. */
+  prepare?(dataDir: string): Promise<void>;
   /** Called at every start, with the data folder of that start. */
   arguments(dataDir: string): readonly string[];
   /** Answers true as soon as the server serves. */
@@ -76,6 +98,7 @@ export class RealServer {
   /** Starts on the data of the last run, if there was one, and waits until it serves. */
   async start(): Promise<void> {
     this.#dataDir ??= await mkdtemp(join(tmpdir(), `fairlead-${this.#plan.name}-`));
+    await this.#plan.prepare?.(this.#dataDir);
     const child = spawn(this.#plan.binary, this.#plan.arguments(this.#dataDir), { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
     const keep = (text: Buffer): void => {
