@@ -13,8 +13,11 @@ export interface Clock {
   after(delayMs: number, task: () => void): () => void;
 }
 
+/** A constant of this module: the global would be looked up at every call, several times a request. */
+const system = performance;
+
 export const systemClock: Clock = {
-  now: () => performance.now(),
+  now: () => system.now(),
   wall: () => Date.now(),
   after(delayMs, task) {
     // setTimeout fires at once for delays past 2^31-1 ms.

@@ -6,6 +6,7 @@
 import net from 'node:net';
 import process from 'node:process';
 import { getSystemErrorName } from 'node:util';
+import { viewOf } from './views.ts';
 import type { WriteBatch } from './write-batch.ts';
 import { READ_BUFFER_BYTES, type Transport, type TransportSink } from './transport.ts';
 
@@ -139,7 +140,7 @@ export class HandleTransport implements Transport {
     if (this.destroyed || this.#ended) return true;
     const request = spareRequest ?? newWriteRequest(this.#bindings);
     spareRequest = undefined;
-    const bytes = new Uint8Array(buffer.buffer, buffer.byteOffset + start, end - start);
+    const bytes = viewOf(buffer, start, end);
     const status = this.#handle.writeBuffer(request, bytes);
     if (status !== 0) {
       spareRequest = request;

@@ -35,12 +35,14 @@ export class Head {
   /** 1 = named by `Connection`: for the neighbour only, not passed on. */
   readonly nominated = new Uint8Array(MAX_FIELDS + 1);
   /** Index of the first field with an id, or -1; and how often it occurs. */
-  readonly first = new Int16Array(FIELD_COUNT);
+  readonly first = new Int16Array(FIELD_COUNT).fill(-1);
   readonly occurrences = new Uint16Array(FIELD_COUNT);
   connectionClose = false;
   connectionKeepAlive = false;
   connectionUpgrade = false;
   refusal: Refusal | undefined;
+  /** Fields whose ids are in the tables, also after a head that was refused. */
+  #noted = 0;
 
   has(id: FieldId): boolean {
     return (this.occurrences[id] as number) > 0;
@@ -59,9 +61,7 @@ export class Head {
 
   /** Field lines from `from` to the empty line. Returns the end of the head, INCOMPLETE or REFUSED. */
   protected parseFields(buffer: Buffer, from: number, end: number, maxFields: number): number {
-    this.count = 0;
-    this.first.fill(-1);
-    this.occurrences.fill(0);
+    this.#forget();
     let at = from;
     let count = 0;
     while (true) {
@@ -111,7 +111,19 @@ export class Head {
       if (this.occurrences[id] === 0) this.first[id] = count;
       (this.occurrences[id] as number)++;
       count++;
+      this.#noted = count;
     }
+  }
+
+  /** Undoes the last parse: only what it set, which is cheaper than clearing the tables. */
+  #forget(): void {
+    for (let i = 0; i < this.#noted; i++) {
+      const id = this.ids[i] as number;
+      this.first[id] = -1;
+      this.occurrences[id] = 0;
+    }
+    this.#noted = 0;
+    this.count = 0;
   }
 
   /** Reads every `Connection` field: its options, and which fields it names (RFC 9110 section 7.6.1). */

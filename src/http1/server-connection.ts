@@ -136,14 +136,14 @@ export class ServerConnection extends LazyTimer implements TransportSink, BodySi
   }
 
   /** The answer has been written. `keepAlive` false: the client is told by FIN once it has had the time to read. */
-  finish(keepAlive: boolean): void {
+  finish(keepAlive: boolean, nowMs: number): void {
     if (this.#state === State.closed || this.#state === State.linger) return;
     if (!keepAlive || this.#closeNext || this.#state === State.body || this.#state === State.tunnel) {
       this.#linger();
       return;
     }
     this.#state = State.idle;
-    this.#schedule(this.#options.keepAliveMs);
+    this.setDeadline(nowMs + this.#options.keepAliveMs);
     if (!this.#consuming && this.#held && !this.transport.writing) this.#releaseHeld();
   }
 

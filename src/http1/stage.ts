@@ -1,3 +1,5 @@
+import { forgetViews } from './views.ts';
+
 /**
  * Memory in which messages are put together before they are written. Nearly every write is taken by the kernel at
  * once, and the next message then uses the same memory again; what stays pending keeps just its own bytes pinned.
@@ -19,6 +21,7 @@ export class Stage {
   reserve(bytes: number): void {
     if (this.start + bytes <= this.buffer.length) return;
     // The old memory lives for as long as a write or a batch holds it.
+    forgetViews();
     this.buffer = Buffer.allocUnsafeSlow(Math.max(this.#bytes, bytes));
     this.start = 0;
     this.#pinned = 0;

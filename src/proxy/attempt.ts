@@ -47,8 +47,8 @@ export class Attempt {
    * Picks an instance, passes its breaker and takes a place in flight. `preferTrial`: this request may be the one that
    * a half-open instance is tried with. Returns the member, or why there is none.
    */
-  begin(route: Route, preferTrial: boolean): Member | 'crowded' | 'none' {
-    const { figures, fleet, clock } = this.#context;
+  begin(route: Route, preferTrial: boolean, nowMs: number): Member | 'crowded' | 'none' {
+    const { figures, fleet } = this.#context;
     const { maxInflightPerInstance } = route.service.policy;
     let crowded = false;
     while (this.#triedCount < MAX_TRIED) {
@@ -69,7 +69,7 @@ export class Attempt {
       (figures.attempts[slot] as number)++;
       this.count++;
       this.sent = 'nothing';
-      this.beganMs = clock.now();
+      this.beganMs = nowMs;
       return member;
     }
     return crowded ? 'crowded' : 'none';

@@ -14,7 +14,7 @@ import type { PooledConnection } from '../upstream/pool.ts';
 import { AccessEntry } from './access-entry.ts';
 import { Attempt } from './attempt.ts';
 import type { ProxyContext, Route } from './context.ts';
-import { HEAD_ROOM_BYTES, writeResponseHead } from './headers.ts';
+import { Closing, HEAD_ROOM_BYTES, writeResponseHead } from './headers.ts';
 import { KeptBody } from './kept-body.ts';
 import { OutgoingHead } from './outgoing-head.ts';
 import { failureOf, renderReply, retryAfterSeconds } from './reply.ts';
@@ -27,7 +27,6 @@ const IDEMPOTENT: readonly boolean[] = METHODS.map((name) =>
   ['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS'].includes(name),
 );
 const METER_INDEX: readonly number[] = METHODS.map((name) => METER_METHODS.indexOf(name));
-const INFORMATIONAL = { output: Output.wire, close: false, sayKeepAlive: false, websocket: false } as const;
 
 const Phase = { idle: 0, reading: 1, connecting: 2, waiting: 3, streaming: 4, tunnel: 5 } as const;
 
@@ -75,6 +74,8 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
   #closeAfter = false;
   /** End of a response head in the stage that has not been written yet; 0 = none. */
   #stagedEnd = 0;
+  /** When the response head came. */
+  #answeredMs = 0;
   /** The body took more than one read. */
   #streamed = false;
   #bytesOut = 0;
@@ -169,7 +170,10 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
     const route = this.#route as Route;
     const attempt = this.#attempt;
     const replayable = this.#replayable;
-    const member = attempt.begin(route, replayable && attempt.count === 0);
+    // The first attempt of a request without a body begins in the turn of its head.
+    const first = attempt.count === 0;
+    const nowMs = first && !this.#hasBody ? this.#beganMs : this.#context.clock.now();
+    const member = attempt.begin(route, replayable && first, nowMs);
     if (typeof member === 'string') {
       this.#failUnpicked(member);
       return;
@@ -206,19 +210,19 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
   #send(): void {
     const { client } = this.#attempt.upstream as PooledConnection;
     const { stage } = this.#context;
+    const { start: headStart, end: headEnd } = this.#head;
     const head = this.#head.buffer as Buffer;
-    const headEnd = this.#head.end;
     const body = this.#hasBody ? this.#kept.bytes : undefined;
     this.#phase = Phase.waiting;
     this.#attempt.sent = 'partial';
     client.begin(this, this.#method === Method.head);
     let taken: boolean;
     if (body === undefined) {
-      this.#context.batch.add(client.transport, head, 0, headEnd);
+      this.#context.batch.add(client.transport, head, headStart, headEnd);
       taken = true;
     } else {
-      stage.reserve(headEnd + this.#kept.length);
-      const bodyAt = stage.start + head.copy(stage.buffer, stage.start, 0, headEnd);
+      stage.reserve(headEnd - headStart + this.#kept.length);
+      const bodyAt = stage.start + head.copy(stage.buffer, stage.start, headStart, headEnd);
       const end = bodyAt + body.copy(stage.buffer, bodyAt, 0, this.#kept.length);
       taken = client.transport.write(stage.buffer, stage.start, end);
       if (!taken) stage.pin(end);
@@ -252,7 +256,8 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
 
   #awaitResponse(): void {
     this.#attempt.sent = 'complete';
-    this.setDeadline(this.#context.clock.now() + (this.#route as Route).service.policy.timeouts.responseHeadMs);
+    const sinceMs = this.#hasBody ? this.#context.clock.now() : this.#attempt.beganMs;
+    this.setDeadline(sinceMs + (this.#route as Route).service.policy.timeouts.responseHeadMs);
   }
 
   onRequestDrain(): void {
@@ -264,7 +269,7 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
     if (this.#oldClient || this.#phase !== Phase.waiting) return;
     const { stage } = this.#context;
     stage.reserve((head.nameStart[head.count] as number) + HEAD_ROOM_BYTES);
-    const end = writeResponseHead(head, buffer, stage.buffer, stage.start, INFORMATIONAL);
+    const end = writeResponseHead(head, buffer, stage.buffer, stage.start, Output.wire, Closing.none);
     if (!this.connection.transport.write(stage.buffer, stage.start, end)) stage.pin(end);
   }
 
@@ -277,6 +282,7 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
       return Output.wire;
     }
     const nowMs = clock.now();
+    this.#answeredMs = nowMs;
     this.#status = head.status;
     this.#upstreamMs += nowMs - attempt.beganMs;
     figures.answered(attempt.slot, nowMs - attempt.beganMs, nowMs);
@@ -298,12 +304,8 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
   #stageResponse(head: ResponseHead, buffer: Buffer): void {
     const { stage } = this.#context;
     stage.reserve((head.nameStart[head.count] as number) + HEAD_ROOM_BYTES + READ_BUFFER_BYTES);
-    this.#stagedEnd = writeResponseHead(head, buffer, stage.buffer, stage.start, {
-      output: this.#output,
-      close: this.#closeAfter,
-      sayKeepAlive: this.#oldClient,
-      websocket: head.status === 101,
-    });
+    const connection = this.#closeAfter ? Closing.close : this.#oldClient ? Closing.keepAlive : Closing.none;
+    this.#stagedEnd = writeResponseHead(head, buffer, stage.buffer, stage.start, this.#output, connection);
   }
 
   // Step 7.
@@ -383,10 +385,11 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
     this.#attempt.upstream = undefined;
     this.#attempt.settle(this.#route, this.#outcomeOf(this.#status));
     // Mid-request the instance may still wait for the rest.
-    if (this.#requestEnded) this.#context.pool.give(upstream, policy.maxIdleConnections);
+    const nowMs = this.#streamed ? this.#context.clock.now() : this.#answeredMs;
+    if (this.#requestEnded) this.#context.pool.give(upstream, policy.maxIdleConnections, nowMs);
     else upstream.client.abandon();
     const { writing } = this.connection.transport;
-    this.#finish(undefined, !this.#closeAfter);
+    this.#finish(undefined, !this.#closeAfter, nowMs);
     return !writing;
   }
 
@@ -579,15 +582,12 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
   }
 
   get #requestId(): string {
-    const known = this.#head.requestId;
-    if (known !== undefined) return known;
-    const made = Buffer.alloc(64);
-    return made.toString('latin1', 0, this.#context.ids.write(made, 0));
+    return this.#head.requestId ?? this.#context.ids.next();
   }
 
-  #finish(failure: FailureKind | undefined, keepAlive: boolean): void {
+  #finish(failure: FailureKind | undefined, keepAlive: boolean, nowMs = this.#context.clock.now()): void {
     const context = this.#context;
-    const durationMs = context.clock.now() - this.#beganMs;
+    const durationMs = nowMs - this.#beganMs;
     // What neither instance nor client took. Of a body that came in pieces only they know how long it took.
     const overheadMs = this.#streamed ? 0 : Math.max(0, durationMs - this.#upstreamMs);
     if (failure === 'client-gone') this.#status = FAILURES[failure].status;
@@ -599,7 +599,7 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
     this.clearDeadline();
     this.#head.release(this.#attempt.count > 1);
     if (this.#hasBody) this.#kept.letGo();
-    this.connection.finish(keepAlive && !context.stopping);
+    this.connection.finish(keepAlive && !context.stopping, nowMs);
   }
 
   #log(access: AccessEntry, failure: FailureKind | undefined, durationMs: number, overheadMs: number): void {

@@ -9,20 +9,18 @@ import { bytesOf } from '../http1/syntax.ts';
 /** Room that a rewritten head needs beyond the original. */
 export const HEAD_ROOM_BYTES = 512;
 
-const CRLF = bytesOf('\r\n');
 const VERSION_LINE_END = bytesOf(' HTTP/1.1\r\n');
 const STATUS_LINE = bytesOf('HTTP/1.1 ');
-const SLASH = bytesOf('/');
-const ASTERISK = bytesOf('*');
 const HOST = bytesOf('Host: ');
 const CHUNKED = bytesOf('Transfer-Encoding: chunked\r\n');
 const UPGRADE = bytesOf('Connection: Upgrade\r\nUpgrade: websocket\r\n');
 const CLOSE = bytesOf('Connection: close\r\n');
 const KEEP_ALIVE = bytesOf('Connection: keep-alive\r\n');
-const FORWARDED_FOR = bytesOf('X-Forwarded-For: ');
-const FORWARDED_HOST = bytesOf('X-Forwarded-Host: ');
-const REQUEST_ID = bytesOf('X-Request-Id: ');
+const FORWARDED_HOST = 'X-Forwarded-Host: ';
+const REQUEST_ID = 'X-Request-Id: ';
 const SPACE = 0x20;
+const CR = 0x0d;
+const LF = 0x0a;
 
 function among(ids: readonly FieldId[]): Uint8Array {
   const table = new Uint8Array(FIELD_COUNT);
@@ -39,41 +37,69 @@ const HOP_BY_HOP: readonly FieldId[] = [
   Field.transferEncoding,
   Field.upgrade,
 ];
-const CUT_FROM_REQUESTS = among([
+/** Cut from every request. `X-Request-Id` is written anew at the end, kept or not, where its place is known. */
+const FROM_REQUESTS: readonly FieldId[] = [
   ...HOP_BY_HOP,
   Field.http2Settings,
   Field.proxyAuthorization,
   Field.underscored,
   Field.xForwardedFor,
-]);
+  Field.xRequestId,
+];
 /** Who a request came from is only taken from those who are trusted to know. */
-const CLAIMS = among([Field.forwarded, Field.xForwardedProto, Field.xForwardedHost, Field.xForwardedPort]);
-const CUT_FROM_RESPONSES = among([...HOP_BY_HOP, Field.http2Settings]);
+const CLAIMS: readonly FieldId[] = [Field.forwarded, Field.xForwardedProto, Field.xForwardedHost, Field.xForwardedPort];
+const FROM_RESPONSES: readonly FieldId[] = [...HOP_BY_HOP, Field.http2Settings];
+
+/** Tables of what is cut from a request, by bits: 1 = the peer is not trusted, 2 = Host is replaced, 4 = no Expect. */
+const REQUEST_CUTS: readonly Uint8Array[] = Array.from({ length: 8 }, (_, bits) =>
+  among([
+    ...FROM_REQUESTS,
+    ...((bits & 1) === 0 ? [] : CLAIMS),
+    ...((bits & 2) === 0 ? [] : [Field.host]),
+    ...((bits & 4) === 0 ? [] : [Field.expect]),
+  ]),
+);
+const RESPONSE_CUTS = among(FROM_RESPONSES);
+const RESPONSE_CUTS_AND_LENGTH = among([...FROM_RESPONSES, Field.contentLength]);
 
 /** What the gateway adds to every request of one connection. */
 export interface Forwarding {
   /** The peer is in `gateway.trustedProxies`. */
   readonly trusted: boolean;
-  readonly clientAddress: Buffer;
-  /** `X-Forwarded-Proto`, `-Port` and `Via` lines for an untrusted peer; `Via` alone is `via`. */
+  readonly address: Buffer;
+  /** For a peer that is not trusted: all lines up to the value of `X-Forwarded-Host`, in one piece. */
   readonly lines: Buffer;
-  readonly via: Buffer;
   readonly proto: Buffer;
   readonly port: Buffer;
 }
 
-export function forwarding(address: string, port: number, encrypted: boolean, trusted: boolean): Forwarding {
-  const proto = bytesOf(`X-Forwarded-Proto: ${encrypted ? 'https' : 'http'}\r\n`);
-  const portLine = bytesOf(`X-Forwarded-Port: ${port}\r\n`);
-  const via = bytesOf('Via: 1.1 fairlead\r\n');
+const VIA = 'Via: 1.1 fairlead\r\n';
+const VIA_BYTES = bytesOf(VIA);
+const FORWARDED_FOR_BYTES = bytesOf('X-Forwarded-For: ');
+const FORWARDED_HOST_BYTES = bytesOf(FORWARDED_HOST);
+const REQUEST_ID_BYTES = bytesOf(`\r\n${REQUEST_ID}`);
+
+export function forwarding(peer: string, port: number, encrypted: boolean, trusted: boolean): Forwarding {
   // ::ffff:192.0.2.1 is how a dual-stack socket spells an IPv4 peer.
-  const clientAddress = bytesOf(address.startsWith('::ffff:') ? address.slice(7) : address);
-  return { trusted, clientAddress, lines: Buffer.concat([proto, portLine, via]), via, proto, port: portLine };
+  const address = peer.startsWith('::ffff:') ? peer.slice(7) : peer;
+  const proto = `X-Forwarded-Proto: ${encrypted ? 'https' : 'http'}\r\n`;
+  const portLine = `X-Forwarded-Port: ${port}\r\n`;
+  return {
+    trusted,
+    address: bytesOf(address),
+    lines: bytesOf(`X-Forwarded-For: ${address}\r\n${proto}${portLine}${VIA}${FORWARDED_HOST}`),
+    proto: bytesOf(proto),
+    port: bytesOf(portLine),
+  };
 }
 
 export interface RequestIdSource {
-  /** Writes a new id at `at` and returns the offset behind it. */
-  write(into: Buffer, at: number): number;
+  /** What all ids of this process begin with. */
+  readonly prefix: Buffer;
+  /** Writes the rest of a new id at `at` and returns the offset behind it. */
+  writeCount(into: Buffer, at: number): number;
+  /** A whole id, where there is no head to write it into. */
+  next(): string;
 }
 
 /** Where the written head ends, and where the request id stands in it. */
@@ -83,112 +109,125 @@ export interface WrittenRequest {
   idEnd: number;
 }
 
-/** Copies the fields that go on, in as few pieces as there are gaps. Returns the offset behind them. */
+/** A call into native code costs as much as copying some dozen bytes here. */
+function copyShort(from: Buffer, start: number, end: number, into: Buffer, at: number): number {
+  if (end - start > 48) return at + from.copy(into, at, start, end);
+  let to = at;
+  for (let i = start; i < end; i++) into[to++] = from[i] as number;
+  return to;
+}
+
+/** Copies `[from, stop)` without the field lines that go, in as few pieces as there are gaps. Returns the offset behind it. */
 function copyFields(
   head: Head,
   buffer: Buffer,
   from: number,
+  stop: number,
   into: Buffer,
   at: number,
-  cut: (index: number) => boolean,
+  cuts: Uint8Array,
 ): number {
   let run = from;
   let end = at;
-  for (let i = 0; i < head.count; i++) {
-    if (head.nominated[i] === 0 && !cut(i)) continue;
-    const gap = head.nameStart[i] as number;
+  const { count, ids, nominated, nameStart } = head;
+  for (let i = 0; i < count; i++) {
+    if (nominated[i] === 0 && cuts[ids[i] as number] === 0) continue;
+    const gap = nameStart[i] as number;
     if (gap > run) end += buffer.copy(into, end, run, gap);
-    run = head.nameStart[i + 1] as number;
+    run = nameStart[i + 1] as number;
   }
-  const stop = head.nameStart[head.count] as number;
-  if (stop > run) end += buffer.copy(into, end, run, stop);
-  return end;
+  return stop > run ? copyShort(buffer, run, stop, into, end) : end;
 }
 
 /**
- * Writes the request head for an instance: the client's, without what was meant for us alone (RFC 9110 section 7.6.1)
- * and without claims we do not believe, then our own fields. `into` must have HEAD_ROOM_BYTES more than the original.
+ * Writes the request head for an instance at `start`: the client's, without what was meant for us alone (RFC 9110
+ * section 7.6.1) and without claims we do not believe, then our own fields. `into` must have HEAD_ROOM_BYTES more than
+ * the original.
  */
 export function writeRequestHead(
   head: RequestHead,
   buffer: Buffer,
   into: Buffer,
+  start: number,
   from: Forwarding,
   ids: RequestIdSource,
   websocket: boolean,
   written: WrittenRequest,
 ): void {
-  let at = 0;
+  let at = start;
   let run = head.methodStart;
   if (head.targetIsAbsolute || head.minorVersion !== 1) {
-    at += buffer.copy(into, at, head.methodStart, head.methodEnd);
-    into[at++] = SPACE;
-    if (head.targetIsAsterisk) at += ASTERISK.copy(into, at);
-    else {
-      if (head.targetNeedsSlash) at += SLASH.copy(into, at);
-      at += buffer.copy(into, at, head.targetStart, head.targetEnd);
-    }
-    at += VERSION_LINE_END.copy(into, at);
+    at = writeRequestLine(head, buffer, into, at);
     run = head.nameStart[0] as number;
   }
-  const dropHost = head.targetIsAbsolute;
   const dropExpect = head.minorVersion === 0 || head.framing === Framing.none;
-  const keepId = head.occurrences[Field.xRequestId] === 1 && isUsableId(head, buffer);
-  const ids8 = head.ids;
-  at = copyFields(head, buffer, run, into, at, (i) => {
-    const id = ids8[i] as number;
-    if (id === Field.other) return false;
-    if (CUT_FROM_REQUESTS[id] === 1 || (CLAIMS[id] === 1 && !from.trusted)) return true;
-    // Kept or not, it is written anew at the end, where its place is known.
-    if (id === Field.xRequestId) return true;
-    return (id === Field.host && dropHost) || (id === Field.expect && dropExpect);
-  });
-  if (dropHost) {
+  const cuts = REQUEST_CUTS[
+    (from.trusted ? 0 : 1) | (head.targetIsAbsolute ? 2 : 0) | (dropExpect ? 4 : 0)
+  ] as Uint8Array;
+  at = copyFields(head, buffer, run, head.nameStart[head.count] as number, into, at, cuts);
+  if (head.targetIsAbsolute) {
     at += HOST.copy(into, at);
-    at += buffer.copy(into, at, head.authorityStart, head.authorityEnd);
-    at += CRLF.copy(into, at);
+    at = copyShort(buffer, head.authorityStart, head.authorityEnd, into, at);
+    into[at++] = CR;
+    into[at++] = LF;
   }
+  if (head.framing === Framing.chunked) at += CHUNKED.copy(into, at);
+  if (websocket) at += UPGRADE.copy(into, at);
   at = writeForwarding(head, buffer, into, at, from);
-  at += REQUEST_ID.copy(into, at);
+  at = copyShort(REQUEST_ID_BYTES, 0, REQUEST_ID_BYTES.length, into, at);
   written.idStart = at;
-  if (keepId) {
+  if (head.occurrences[Field.xRequestId] === 1 && isUsableId(head, buffer)) {
     const field = head.first[Field.xRequestId] as number;
     at += buffer.copy(into, at, head.valueStart[field], head.valueEnd[field]);
   } else {
-    at = ids.write(into, at);
+    at = ids.writeCount(into, copyShort(ids.prefix, 0, ids.prefix.length, into, at));
   }
   written.idEnd = at;
-  at += CRLF.copy(into, at);
-  if (head.framing === Framing.chunked) at += CHUNKED.copy(into, at);
-  if (websocket) at += UPGRADE.copy(into, at);
-  at += CRLF.copy(into, at);
-  written.end = at;
+  into[at] = CR;
+  into[at + 1] = LF;
+  into[at + 2] = CR;
+  into[at + 3] = LF;
+  written.end = at + 4;
 }
 
-function writeForwarding(head: RequestHead, buffer: Buffer, into: Buffer, from: number, peer: Forwarding): number {
-  let at = from;
-  at += FORWARDED_FOR.copy(into, at);
-  if (peer.trusted) {
-    for (let i = 0; i < head.count; i++) {
-      if (head.ids[i] !== Field.xForwardedFor || head.nominated[i] === 1) continue;
-      at += buffer.copy(into, at, head.valueStart[i], head.valueEnd[i]);
-      into[at++] = 0x2c;
-      into[at++] = SPACE;
-    }
-  }
-  at += peer.clientAddress.copy(into, at);
-  at += CRLF.copy(into, at);
-  if (peer.trusted) {
-    if (!head.has(Field.xForwardedProto)) at += peer.proto.copy(into, at);
-    if (!head.has(Field.xForwardedPort)) at += peer.port.copy(into, at);
-    at += peer.via.copy(into, at);
-    if (head.has(Field.xForwardedHost)) return at;
+function writeRequestLine(head: RequestHead, buffer: Buffer, into: Buffer, from: number): number {
+  let at = from + buffer.copy(into, from, head.methodStart, head.methodEnd);
+  into[at++] = SPACE;
+  if (head.targetIsAsterisk) {
+    into[at++] = 0x2a;
   } else {
-    at += peer.lines.copy(into, at);
+    if (head.targetNeedsSlash) into[at++] = 0x2f;
+    at += buffer.copy(into, at, head.targetStart, head.targetEnd);
   }
-  at += FORWARDED_HOST.copy(into, at);
-  at += buffer.copy(into, at, head.authorityStart, head.authorityEnd);
-  return at + CRLF.copy(into, at);
+  return at + VERSION_LINE_END.copy(into, at);
+}
+
+/** Up to the end of the value of the last line, whose line end is still to come. */
+function writeForwarding(head: RequestHead, buffer: Buffer, into: Buffer, from: number, peer: Forwarding): number {
+  if (peer.trusted) return writeTrusted(head, buffer, into, from, peer);
+  const at = from + peer.lines.copy(into, from);
+  return copyShort(buffer, head.authorityStart, head.authorityEnd, into, at);
+}
+
+function writeTrusted(head: RequestHead, buffer: Buffer, into: Buffer, from: number, peer: Forwarding): number {
+  let at = from;
+  if (!head.has(Field.xForwardedProto)) at += peer.proto.copy(into, at);
+  if (!head.has(Field.xForwardedPort)) at += peer.port.copy(into, at);
+  at += VIA_BYTES.copy(into, at);
+  if (!head.has(Field.xForwardedHost)) {
+    at += FORWARDED_HOST_BYTES.copy(into, at);
+    at = copyShort(buffer, head.authorityStart, head.authorityEnd, into, at);
+    into[at++] = CR;
+    into[at++] = LF;
+  }
+  at += FORWARDED_FOR_BYTES.copy(into, at);
+  for (let i = 0; i < head.count; i++) {
+    if (head.ids[i] !== Field.xForwardedFor || head.nominated[i] === 1) continue;
+    at += buffer.copy(into, at, head.valueStart[i], head.valueEnd[i]);
+    into[at++] = 0x2c;
+    into[at++] = SPACE;
+  }
+  return copyShort(peer.address, 0, peer.address.length, into, at);
 }
 
 /** A request id from outside is kept where it is short and plain: it goes into logs. */
@@ -205,36 +244,42 @@ function isUsableId(head: Head, buffer: Buffer): boolean {
   return true;
 }
 
-export interface ResponseShape {
-  readonly output: OutputKind;
-  /** The client's connection ends with this response. */
-  readonly close: boolean;
-  /** The client speaks HTTP/1.0 and asked to keep the connection. */
-  readonly sayKeepAlive: boolean;
-  readonly websocket: boolean;
-}
+/** What a response says of the connection it is on: `keepAlive` only to HTTP/1.0. */
+export const Closing = { none: 0, close: 1, keepAlive: 2 } as const;
+export type ClosingKind = (typeof Closing)[keyof typeof Closing];
 
-/** Writes the response head for the client; returns the offset behind it. `into` needs HEAD_ROOM_BYTES more than the original from `at` on. */
+/**
+ * Writes the response head for the client; returns the offset behind it. `into` needs HEAD_ROOM_BYTES more than the
+ * original from `start` on.
+ */
 export function writeResponseHead(
   head: ResponseHead,
   buffer: Buffer,
   into: Buffer,
-  from: number,
-  shape: ResponseShape,
+  start: number,
+  output: OutputKind,
+  closing: ClosingKind,
 ): number {
-  let at = from + STATUS_LINE.copy(into, from);
-  at += buffer.copy(into, at, head.statusStart, head.statusEnd);
-  if (head.statusEnd - head.statusStart === 3) into[at++] = SPACE;
-  at += CRLF.copy(into, at);
-  const dropLength = head.status === 204 || head.status < 200 || shape.output === Output.chunked;
-  at = copyFields(head, buffer, head.nameStart[0] as number, into, at, (i) => {
-    const id = head.ids[i] as number;
-    return CUT_FROM_RESPONSES[id] === 1 || (id === Field.contentLength && dropLength);
-  });
-  const chunked = shape.output === Output.chunked || (head.framing === Framing.chunked && shape.output === Output.wire);
-  if (chunked) at += CHUNKED.copy(into, at);
-  if (shape.websocket) at += UPGRADE.copy(into, at);
-  else if (shape.close) at += CLOSE.copy(into, at);
-  else if (shape.sayKeepAlive) at += KEEP_ALIVE.copy(into, at);
-  return at + CRLF.copy(into, at);
+  let at = start;
+  let run: number;
+  if (head.minorVersion === 1 && head.statusEnd - head.statusStart > 3) {
+    run = head.statusStart - STATUS_LINE.length;
+  } else {
+    // An HTTP/1.0 server, or one that left out the space before an empty reason phrase.
+    at += STATUS_LINE.copy(into, at);
+    at = copyShort(buffer, head.statusStart, head.statusEnd, into, at);
+    if (head.statusEnd - head.statusStart === 3) into[at++] = SPACE;
+    run = head.statusEnd;
+  }
+  const { status, framing } = head;
+  const cuts = status === 204 || status < 200 || output === Output.chunked ? RESPONSE_CUTS_AND_LENGTH : RESPONSE_CUTS;
+  at = copyFields(head, buffer, run, head.nameStart[head.count] as number, into, at, cuts);
+  if (output === Output.chunked || (framing === Framing.chunked && output === Output.wire))
+    at += CHUNKED.copy(into, at);
+  if (status === 101) at += UPGRADE.copy(into, at);
+  else if (closing === Closing.close) at += CLOSE.copy(into, at);
+  else if (closing === Closing.keepAlive) at += KEEP_ALIVE.copy(into, at);
+  into[at] = CR;
+  into[at + 1] = LF;
+  return at + 2;
 }

@@ -3,17 +3,34 @@ import type { Transport } from '../http1/transport.ts';
 import type { ProxyContext } from './context.ts';
 import { type Forwarding, forwarding, HEAD_ROOM_BYTES, type WrittenRequest, writeRequestHead } from './headers.ts';
 
-/** Heads up to this size, nearly all, use memory again and again. */
+/** Heads up to this size, nearly all, use the same memory again and again. */
 const COMMON_BYTES = 2048;
-const MAX_SPARE = 1024;
+/** Places for heads in one piece of memory. */
+const SLAB_HEADS = 128;
+const MAX_SPARE = 4096;
 
-const spare: Buffer[] = [];
+interface Place {
+  readonly buffer: Buffer;
+  readonly start: number;
+}
+
+const spare: Place[] = [];
 const written: WrittenRequest = { end: 0, idStart: 0, idEnd: 0 };
 
-/** The request head as every attempt sends it. Written once per request, released with it. */
+function takePlace(): Place {
+  const place = spare.pop();
+  if (place) return place;
+  const buffer = Buffer.allocUnsafeSlow(SLAB_HEADS * COMMON_BYTES);
+  for (let at = SLAB_HEADS - 1; at > 0; at--) spare.push({ buffer, start: at * COMMON_BYTES });
+  return { buffer, start: 0 };
+}
+
+/** The request head as every attempt sends it, in `buffer[start, end)`. Written once per request, released with it. */
 export class OutgoingHead {
   buffer: Buffer | undefined;
+  start = 0;
   end = 0;
+  #place: Place | undefined;
   #idStart = 0;
   #idEnd = 0;
   #forwarding: Forwarding | undefined;
@@ -27,9 +44,15 @@ export class OutgoingHead {
     );
     const original = (head.nameStart[head.count] as number) - head.methodStart;
     const needed = original + HEAD_ROOM_BYTES + (head.authorityEnd - head.authorityStart);
-    this.buffer =
-      needed <= COMMON_BYTES ? (spare.pop() ?? Buffer.allocUnsafeSlow(COMMON_BYTES)) : Buffer.allocUnsafeSlow(needed);
-    writeRequestHead(head, source, this.buffer, this.#forwarding, context.ids, websocket, written);
+    if (needed <= COMMON_BYTES) {
+      const place = (this.#place = takePlace());
+      this.buffer = place.buffer;
+      this.start = place.start;
+    } else {
+      this.buffer = Buffer.allocUnsafeSlow(needed);
+      this.start = 0;
+    }
+    writeRequestHead(head, source, this.buffer, this.start, this.#forwarding, context.ids, websocket, written);
     this.end = written.end;
     this.#idStart = written.idStart;
     this.#idEnd = written.idEnd;
@@ -42,8 +65,9 @@ export class OutgoingHead {
 
   /** `pending`: a write from it may still be under way, so that the memory must not be used again. */
   release(pending: boolean): void {
-    const { buffer } = this;
+    const place = this.#place;
+    this.#place = undefined;
     this.buffer = undefined;
-    if (buffer?.length === COMMON_BYTES && !pending && spare.length < MAX_SPARE) spare.push(buffer);
+    if (place && !pending && spare.length < MAX_SPARE) spare.push(place);
   }
 }

@@ -49,7 +49,7 @@ export class PooledConnection extends WheelEntry {
 /** Idle connections of one thread, by slot of the instance; the last one used is used first. */
 export class Pool {
   readonly #options: PoolOptions;
-  readonly #idle = new Map<number, PooledConnection[]>();
+  readonly #idle: (PooledConnection[] | undefined)[] = [];
   /** Connections idle now. */
   idleCount = 0;
 
@@ -62,7 +62,7 @@ export class Pool {
    * where there is none. `fresh`: only one that was in use a moment ago.
    */
   take(slot: number, fresh: boolean): PooledConnection | undefined {
-    const idle = this.#idle.get(slot);
+    const idle = this.#idle[slot];
     const connection = idle?.[idle.length - 1];
     if (!idle || !connection) return undefined;
     if (fresh && this.#options.clock.now() - connection.client.idleSinceMs > FRESH_MS) return undefined;
@@ -85,15 +85,14 @@ export class Pool {
     });
   }
 
-  /** Takes a connection back after its response has ended; closes it where it cannot be used again. */
-  give(connection: PooledConnection, maxIdle: number): void {
+  /** Takes a connection back after its response has ended, at `nowMs`; closes it where it cannot be used again. */
+  give(connection: PooledConnection, maxIdle: number, nowMs: number): void {
     const { client } = connection;
     if (!client.reusable) {
       client.abandon();
       return;
     }
-    let idle = this.#idle.get(connection.slot);
-    if (!idle) this.#idle.set(connection.slot, (idle = []));
+    const idle = (this.#idle[connection.slot] ??= []);
     const announced = client.serverKeepAliveMs;
     const idleMs = announced >= 0 ? announced - MARGIN_MS : this.#options.idleMs;
     if (idle.length >= maxIdle || idleMs <= 0) {
@@ -102,7 +101,6 @@ export class Pool {
     }
     // It may have been held back for a slow client; idle, it must hear when the server closes.
     client.resume();
-    const nowMs = this.#options.clock.now();
     client.idleSinceMs = nowMs;
     idle.push(connection);
     this.idleCount++;
@@ -112,7 +110,7 @@ export class Pool {
   /** The connection has died or is about to be closed. */
   forget(connection: PooledConnection): void {
     this.#options.wheel.cancel(connection);
-    const idle = this.#idle.get(connection.slot);
+    const idle = this.#idle[connection.slot];
     const at = idle?.lastIndexOf(connection) ?? -1;
     if (at < 0) return;
     idle?.splice(at, 1);
@@ -121,8 +119,8 @@ export class Pool {
 
   /** Closes what is idle to an instance that has gone. */
   drop(slot: number): void {
-    const idle = this.#idle.get(slot);
-    this.#idle.delete(slot);
+    const idle = this.#idle[slot];
+    this.#idle[slot] = undefined;
     for (const connection of idle ?? []) {
       this.idleCount--;
       this.#options.wheel.cancel(connection);
@@ -131,6 +129,6 @@ export class Pool {
   }
 
   close(): void {
-    for (const slot of [...this.#idle.keys()]) this.drop(slot);
+    for (let slot = 0; slot < this.#idle.length; slot++) this.drop(slot);
   }
 }
