@@ -17,7 +17,7 @@ import { type InstanceStanding, isUp, standingOf } from '../telemetry/fleet-sour
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Timeline } from '../telemetry/timeline.ts';
 import type { Fleet } from '../upstream/fleet.ts';
-import { createBackend } from './backends.ts';
+import { createBackend, type RemoteRegistryConfig } from './backends.ts';
 import { observeSource } from './observe-source.ts';
 import { type ServedApp, serveApp } from './serve-app.ts';
 
@@ -170,7 +170,7 @@ export class Registries {
     return { status: STATUS_WORDS[standing], healthy: isUp(standing), reason: member.instance.stateReason };
   }
 
-  #connect(config: Exclude<RegistryConfig, EmbeddedRegistryConfig>): Opened {
+  #connect(config: RemoteRegistryConfig): Opened {
     const { clock, random } = this.#options;
     return {
       backend: (onSkip) => createBackend(config, { clock, random, onSkip }),
