@@ -1,4 +1,5 @@
 import { type FileHandle, copyFile, mkdir, open, rename, rm } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 
 /** An open file of the log. Every method rejects with the error of the operating system (`code` = ENOSPC, EIO, …). */
 export interface LogFile {
@@ -12,6 +13,7 @@ export interface LogFile {
 
 /** What the log needs of a file system: small, so that tests can make every part of it fail. */
 export interface Disk {
+  /** With its parents, where they are missing. */
   createDirectory(path: string): Promise<void>;
   /** The chunks of a file from its start; none where the file does not exist. */
   read(path: string): AsyncIterable<Buffer>;
@@ -32,29 +34,35 @@ const PRIVATE_DIRECTORY = 0o700;
 /** The file system of the machine. */
 export const systemDisk: Disk = {
   async createDirectory(path) {
-    await mkdir(path, { recursive: true, mode: PRIVATE_DIRECTORY });
+    const first = await mkdir(path, { recursive: true, mode: PRIVATE_DIRECTORY });
+    if (first === undefined) return;
+    // A directory is durable once the one that holds it is.
+    const top = dirname(resolve(first));
+    for (let at = resolve(path); at !== top; at = dirname(at)) await syncDirectory(dirname(at));
   },
   read: readChunks,
   open: async (path, how) => new SystemFile(await openForWriting(path, how)),
   rename,
   copy: (from, to) => copyFile(from, to),
   remove: (path) => rm(path, { force: true }),
-  async syncDirectory(path) {
-    const directory = await open(path, 'r');
-    try {
-      await directory.sync();
-    } catch (error) {
-      // Some file systems cannot do this, and need it not: their renames are durable by themselves or not at all.
-      if (!['EINVAL', 'EISDIR', 'EPERM', 'ENOTSUP'].includes(errorCode(error) ?? '')) throw error;
-    } finally {
-      await directory.close();
-    }
-  },
+  syncDirectory,
 };
 
 /** The code of a system error, such as `ENOSPC`. */
 export function errorCode(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, 'r');
+  try {
+    await directory.sync();
+  } catch (error) {
+    // Some file systems cannot do this, and need it not: their renames are durable by themselves or not at all.
+    if (!['EINVAL', 'EISDIR', 'EPERM', 'ENOTSUP'].includes(errorCode(error) ?? '')) throw error;
+  } finally {
+    await directory.close();
+  }
 }
 
 async function openForWriting(path: string, how: 'keep' | 'fresh'): Promise<FileHandle> {

@@ -222,6 +222,16 @@ describe('what is refused', () => {
     expect((await post({ ...web, check: { type: 'tcp', port: 8080 } })).status).toBe(201);
   });
 
+  it('follows the addresses that are allowed at the time', async () => {
+    let policy = new AddressPolicy({ allow: ['10.0.0.0/8'] });
+    const { post } = await openApi({ addresses: () => policy });
+    expect((await post(web)).status).toBe(201);
+    policy = new AddressPolicy({ deny: ['10.0.0.0/24'] });
+    expect(errors(await post({ ...web, weight: 2 }))).toEqual([
+      'host: is refused: 10.0.0.1 is in the denied network 10.0.0.0/24',
+    ]);
+  });
+
   it('is a body of 1 MiB, before it has been read', async () => {
     const { call, registry } = await openApi();
     const headers = { 'content-type': 'application/json' };

@@ -17,8 +17,8 @@ import { Watchers } from './watchers.ts';
 
 export interface RegistryAppDeps {
   readonly registry: EmbeddedRegistry;
-  /** What may be registered. */
-  readonly addresses: AddressPolicy;
+  /** What may be registered. A function is asked each time, and so follows a reload of the configuration. */
+  readonly addresses: AddressPolicy | (() => AddressPolicy);
   readonly clock: Clock;
   readonly random: Random;
   readonly log: RegistryLog;
@@ -103,10 +103,10 @@ const UNAUTHORIZED: Problem = {
 };
 
 async function register(context: Context, deps: RegistryAppDeps): Promise<Response> {
-  const { maxBodyBytes = 65_536, bodyTimeoutMs = 10_000, clock, registry } = deps;
+  const { maxBodyBytes = 65_536, bodyTimeoutMs = 10_000, clock, registry, addresses } = deps;
   const body = await readJson(context.req.raw, { clock, maxBytes: maxBodyBytes, timeoutMs: bodyTimeoutMs });
   if ('problem' in body) return problemResponse(body.problem);
-  const parsed = parseRegistration(body.value, deps.addresses);
+  const parsed = parseRegistration(body.value, typeof addresses === 'function' ? addresses() : addresses);
   if ('errors' in parsed) return problemResponse(invalid(...parsed.errors));
   const result = await registry.register(parsed.request);
   switch (result.kind) {
