@@ -1,6 +1,16 @@
 import type { Clock } from '../core/clock.ts';
 import type { Instance } from '../core/instance.ts';
-import { addressKey, byPrecedence, decider, type Entry, idsByRight, suffixed } from './claims.ts';
+import {
+  AddressIndex,
+  byPrecedence,
+  claimsOf,
+  decider,
+  dropClaim,
+  type Entry,
+  findClaim,
+  idsByRight,
+  suffixed,
+} from './claims.ts';
 import { sameInstance } from './same.ts';
 
 /** Where the merged pool goes: the fleet. All calls are made in the turn of the change that causes them. */
@@ -31,7 +41,7 @@ export interface Origin {
 
 interface Service {
   readonly name: string;
-  readonly byAddress: Map<string, Entry>;
+  readonly byAddress: AddressIndex;
   /** By published id. */
   readonly byId: Map<string, Entry>;
   knownBy: number;
@@ -55,6 +65,8 @@ export class RegistryMerge {
   readonly #services = new Map<string, Service>();
   readonly #sources = new Map<string, MergeSource>();
   #settled = false;
+  /** One reading of the wall clock for all changes up to the next flush. */
+  #turnWallMs: number | undefined;
 
   constructor(sink: MergeSink, clock: Clock) {
     this.#sink = sink;
@@ -70,8 +82,8 @@ export class RegistryMerge {
       drop: (instance) => this.#drop(source, instance),
       know: (service) => this.#know(service),
       forget: (service) => this.#forget(service),
-      publishedOf: (instance) => this.#services.get(instance.service)?.byAddress.get(addressKey(instance))?.published,
-      flush: () => this.#sink.flush?.(),
+      publishedOf: (instance) => this.#services.get(instance.service)?.byAddress.get(instance)?.published,
+      flush: () => this.#flush(),
       close: () => this.#sources.delete(name),
     });
     this.#sources.set(name, source);
@@ -85,9 +97,9 @@ export class RegistryMerge {
       source.rank = at < 0 ? names.length + source.rank : at;
     }
     for (const service of this.#services.values()) {
-      for (const entry of service.byAddress.values()) this.#publish(service, entry);
+      for (const entry of service.byAddress) this.#publish(service, entry);
     }
-    this.#sink.flush?.();
+    this.#flush();
   }
 
   /** To be called when every registry has answered once: puts ids as they shall be, and from then on they stay. */
@@ -95,7 +107,7 @@ export class RegistryMerge {
     if (this.#settled) return;
     for (const service of this.#services.values()) this.#settleIds(service);
     this.#settled = true;
-    this.#sink.flush?.();
+    this.#flush();
   }
 
   /** The services that some registry knows. */
@@ -104,7 +116,7 @@ export class RegistryMerge {
   }
 
   *instances(service: string): Iterable<Instance> {
-    for (const { published } of this.#services.get(service)?.byAddress.values() ?? []) if (published) yield published;
+    for (const { published } of this.#services.get(service)?.byAddress ?? []) if (published) yield published;
   }
 
   /** Who has the instance with this id of the pool, the registry that decides first. */
@@ -112,7 +124,7 @@ export class RegistryMerge {
     const entry = this.#services.get(service)?.byId.get(id);
     if (!entry) return [];
     const decides = decider(entry);
-    return [...entry.claims].sort(byPrecedence).map((claim) => ({
+    return [...claimsOf(entry)].sort(byPrecedence).map((claim) => ({
       registry: claim.source.name,
       registeredId: claim.instance.id,
       state: claim.instance.state,
@@ -124,29 +136,35 @@ export class RegistryMerge {
 
   #put(source: MergeSource, instance: Instance, held: boolean): void {
     const service = this.#service(instance.service);
-    const address = addressKey(instance);
-    let entry = service.byAddress.get(address);
-    if (!entry) service.byAddress.set(address, (entry = { address, claims: [], published: undefined }));
-    const claim = entry.claims.find((each) => each.source === source && each.instance.id === instance.id);
+    let entry = service.byAddress.get(instance);
+    const claim = entry && findClaim(entry, source, instance.id);
     if (claim) {
       claim.instance = instance;
       claim.held = held;
     } else {
-      entry.claims.push({ source, instance, held, sinceWallMs: this.#clock.wall() });
+      const fresh = {
+        source,
+        instance,
+        held,
+        sinceWallMs: (this.#turnWallMs ??= this.#clock.wall()),
+        next: entry?.claims,
+      };
+      if (entry) entry.claims = fresh;
+      else entry = service.byAddress.add(fresh);
     }
-    this.#publish(service, entry);
+    if (entry) this.#publish(service, entry);
   }
 
   #drop(source: MergeSource, instance: Instance): void {
     const service = this.#services.get(instance.service);
-    const entry = service?.byAddress.get(addressKey(instance));
+    const entry = service?.byAddress.get(instance);
     if (!service || !entry) return;
-    entry.claims = entry.claims.filter((each) => each.source !== source || each.instance.id !== instance.id);
-    if (entry.claims.length > 0) {
+    dropClaim(entry, source, instance.id);
+    if (entry.claims) {
       this.#publish(service, entry);
       return;
     }
-    service.byAddress.delete(entry.address);
+    service.byAddress.delete(instance);
     this.#withdraw(service, entry);
     this.#dropIfUnknown(service);
   }
@@ -180,7 +198,7 @@ export class RegistryMerge {
 
   /** Which registry answered first must not show in the ids. */
   #settleIds(service: Service): void {
-    const goal = idsByRight(service.byAddress.values());
+    const goal = idsByRight(service.byAddress);
     const wrong = [...goal].filter(([id, entry]) => entry.published?.id !== id);
     for (const [, entry] of wrong) this.#withdraw(service, entry);
     for (const [id, entry] of wrong) {
@@ -191,10 +209,15 @@ export class RegistryMerge {
     }
   }
 
+  #flush(): void {
+    this.#turnWallMs = undefined;
+    this.#sink.flush?.();
+  }
+
   #service(name: string): Service {
     let service = this.#services.get(name);
     if (!service) {
-      service = { name, byAddress: new Map(), byId: new Map(), knownBy: 0 };
+      service = { name, byAddress: new AddressIndex(), byId: new Map(), knownBy: 0 };
       this.#services.set(name, service);
       this.#sink.known?.(name, true);
     }
@@ -213,7 +236,7 @@ export class RegistryMerge {
   }
 
   #dropIfUnknown(service: Service): void {
-    if (service.knownBy > 0 || service.byAddress.size > 0) return;
+    if (service.knownBy > 0 || !service.byAddress.isEmpty) return;
     this.#services.delete(service.name);
     this.#sink.known?.(service.name, false);
   }
@@ -242,7 +265,7 @@ export class MergeSource {
     this.#operations = operations;
   }
 
-  /** Adds or changes a claim. Where an id moves to another address, `drop` the old instance first. */
+  /** Adds or changes a claim. The host is spelled as `canonicalHost` does. Where an id moves to another address, `drop` the old instance first. */
   put(instance: Instance, held: boolean): void {
     this.#operations.put(instance, held);
   }

@@ -1,6 +1,7 @@
 import type { Instance } from '../core/instance.ts';
 import type { OnSkip, RegistryEvent } from './backend.ts';
-import { addressKey } from './claims.ts';
+import { canonicalHost } from './address.ts';
+import { sameAddress } from './claims.ts';
 import { sameInstance } from './same.ts';
 
 /** Where the table shows what it believes: `MergeSource`. */
@@ -22,8 +23,8 @@ export interface Slot {
   kept: Instance | undefined;
   shown: Instance | undefined;
   shownAsHeld: boolean;
-  /** When the oldest change not yet shown arrived, in `Clock.now` milliseconds; -1 = all is shown. */
-  waitingSinceMs: number;
+  /** It has changed since it was shown. */
+  waiting: boolean;
 }
 
 export interface ServiceTable {
@@ -70,7 +71,9 @@ export class SourceTable {
   readonly #limits: TableLimits;
   readonly #onSkip: OnSkip;
   readonly #onReturn: (slot: Slot) => void;
+  /** Changed slots in order, and when the first change of each arrived. */
   #waiting: Slot[] = [];
+  #arrivedMs: number[] = [];
   #next = 0;
   #reported = 0;
   #kept = 0;
@@ -153,11 +156,11 @@ export class SourceTable {
     let oldestMs: number | undefined;
     let changes = 0;
     const first = this.#next;
-    while (this.#next < this.#waiting.length) {
+    for (let slot = this.#waiting[first]; slot; slot = this.#waiting[this.#next]) {
       if ((this.#next - first) % 32 === 31 && enough()) break;
-      const slot = this.#waiting[this.#next++] as Slot;
-      const sinceMs = slot.waitingSinceMs;
-      slot.waitingSinceMs = -1;
+      const sinceMs = this.#arrivedMs[this.#next] ?? 0;
+      this.#next += 1;
+      slot.waiting = false;
       if (!this.#tryShow(slot, sinceMs)) continue;
       changes += 1;
       oldestMs = Math.min(oldestMs ?? sinceMs, sinceMs);
@@ -166,6 +169,7 @@ export class SourceTable {
     // Under a flood that never lets up, what has been shown must go all the same.
     if (finished || this.#next > 10_000) {
       this.#waiting = this.#waiting.slice(this.#next);
+      this.#arrivedMs = this.#arrivedMs.slice(this.#next);
       this.#next = 0;
     }
     if (changes > 0) this.#output.flush();
@@ -215,7 +219,8 @@ export class SourceTable {
     this.#output.forget(service.name);
   }
 
-  #report(service: ServiceTable, instance: Instance, arrivedMs: number): void {
+  #report(service: ServiceTable, said: Instance, arrivedMs: number): void {
+    const instance = withCanonicalHost(said);
     let slot = service.slots.get(instance.id);
     if (slot?.reported) {
       // The old object stays, and the new one is garbage while it is young.
@@ -246,7 +251,7 @@ export class SourceTable {
       kept: undefined,
       shown: undefined,
       shownAsHeld: false,
-      waitingSinceMs: -1,
+      waiting: false,
     };
     service.slots.set(id, slot);
     return slot;
@@ -275,9 +280,10 @@ export class SourceTable {
   }
 
   #wait(slot: Slot, sinceMs: number): void {
-    if (slot.waitingSinceMs >= 0) return;
-    slot.waitingSinceMs = sinceMs;
+    if (slot.waiting) return;
+    slot.waiting = true;
     this.#waiting.push(slot);
+    this.#arrivedMs.push(sinceMs);
   }
 
   #tryShow(slot: Slot, sinceMs: number): boolean {
@@ -303,7 +309,7 @@ export class SourceTable {
       return shown !== undefined;
     }
     if (next === shown && held === slot.shownAsHeld) return false;
-    if (shown && addressKey(shown) !== addressKey(next)) this.#output.drop(shown);
+    if (shown && !sameAddress(shown, next)) this.#output.drop(shown);
     this.#output.put(next, held);
     slot.shown = next;
     slot.shownAsHeld = held;
@@ -311,12 +317,21 @@ export class SourceTable {
   }
 }
 
+const MAYBE_NOT_CANONICAL = /[A-Z:[]|\.$/;
+
+/** An adapter may have passed on what its registry spells otherwise than another one: the merge goes by the spelling. */
+function withCanonicalHost(instance: Instance): Instance {
+  if (!MAYBE_NOT_CANONICAL.test(instance.host)) return instance;
+  const host = canonicalHost(instance.host) ?? instance.host;
+  return host === instance.host ? instance : { ...instance, host };
+}
+
 function agrees(service: ServiceTable | undefined, listed: readonly Instance[]): boolean {
   const said = new Map(listed.map((each) => [each.id, each]));
   if ((service?.reported ?? 0) !== said.size) return false;
   for (const [id, each] of said) {
     const reported = service?.slots.get(id)?.reported;
-    if (!reported || !sameInstance(reported, each)) return false;
+    if (!reported || !sameInstance(reported, withCanonicalHost(each))) return false;
   }
   return true;
 }

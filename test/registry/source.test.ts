@@ -152,6 +152,18 @@ describe('one registry, from its backend to the pool', () => {
     await life.stop();
   });
 
+  it('gives an address its one spelling, so that two registries can mean the same', async () => {
+    const registry = new MemoryRegistry();
+    registry.register(web(1, { host: '2001:DB8:0::1' }));
+    registry.register(web(2, { host: 'Web.Internal.' }));
+    registry.register(web(3, { host: '2001:db8::1' }));
+    const life = new Life(registry, { follow: { relistMs: 1000 } });
+    await life.pass(5000);
+    expect([...life.sink.pool.values()].map((each) => each.host)).toEqual(['2001:db8::1', 'web.internal']);
+    expect(life.source.status().counters.drift).toBe(0);
+    await life.stop();
+  });
+
   it('takes no more than its limits, and says so', async () => {
     const registry = new MemoryRegistry();
     for (let at = 1; at <= 5; at += 1) registry.register(web(at));
