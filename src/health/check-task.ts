@@ -3,7 +3,7 @@ import type { ProbeState } from '../core/health.ts';
 import { WheelEntry } from '../core/wheel.ts';
 import type { Job } from './dispatcher.ts';
 import type { CheckEvidence } from './evidence.ts';
-import type { Probe } from './probe.ts';
+import type { Probe, ProbeTarget } from './probe.ts';
 import { phaseOf } from './schedule.ts';
 import type { ProbeResult, Standing } from './threshold.ts';
 
@@ -22,18 +22,24 @@ export interface TargetSpec<Key> {
   readonly restored?: boolean;
 }
 
-/** One tracked instance with its checks. */
-export class Target<Key> {
+/** One tracked instance with its checks. Flat, and with exact arrays: there may be 100,000. */
+export class Target<Key> implements ProbeTarget {
   readonly key: Key;
-  spec: TargetSpec<Key>;
-  tasks: CheckTask<Key>[] = [];
+  service: string;
+  instanceId: string;
+  host: string;
+  port: number;
+  tasks: readonly CheckTask<Key>[] = [];
   state: ProbeState = 'unknown';
   /** `clock.now()` of the latest success of real traffic. */
   trafficMs = Number.NEGATIVE_INFINITY;
 
-  constructor(spec: TargetSpec<Key>) {
-    this.key = spec.key;
-    this.spec = spec;
+  constructor({ key, service, instanceId, host, port }: TargetSpec<Key>) {
+    this.key = key;
+    this.service = service;
+    this.instanceId = instanceId;
+    this.host = host;
+    this.port = port;
   }
 }
 
@@ -63,7 +69,11 @@ export class CheckTask<Key> extends WheelEntry implements Job {
   unable = 0;
   /** Its last turn was answered by traffic: the next one is a real probe. */
   skipped = false;
-  last: CheckEvidence['last'] = undefined;
+  /** The latest result that counted; undefined before the first. */
+  lastResult: ProbeResult | undefined = undefined;
+  lastText = 'not probed yet';
+  lastWallMs = 0;
+  lastDurationMs = 0;
   discardedText: string | undefined = undefined;
   queued = false;
   lane: 'steady' | 'suspect' = 'steady';
@@ -77,10 +87,10 @@ export class CheckTask<Key> extends WheelEntry implements Job {
   ) {
     super();
     this.target = target;
-    this.host = target.spec.host;
+    this.host = target.host;
     this.check = check;
     this.standing = standing;
-    this.phase = phaseOf(`${target.spec.service}/${target.spec.instanceId}/${check.name}`);
+    this.phase = phaseOf(`${target.service}/${target.instanceId}/${check.name}`);
     this.#onExpire = onExpire;
   }
 
@@ -101,7 +111,10 @@ export class CheckTask<Key> extends WheelEntry implements Job {
   }
 
   note(result: ProbeResult, text: string, atWallMs: number, durationMs: number): void {
-    this.last = { result, text, atWallMs, durationMs };
+    this.lastResult = result;
+    this.lastText = text;
+    this.lastWallMs = atWallMs;
+    this.lastDurationMs = durationMs;
     this.discardedText = undefined;
   }
 
@@ -109,17 +122,19 @@ export class CheckTask<Key> extends WheelEntry implements Job {
   get summary(): string {
     const { fails, passes, notPassed } = this.standing;
     const inRow = fails > 0 ? fails : passes > 0 ? passes : notPassed;
-    const text = this.last?.text ?? 'not probed yet';
-    return `${this.check.name}: ${text}${inRow > 1 ? ` (${inRow} in a row)` : ''}`;
+    return `${this.check.name}: ${this.lastText}${inRow > 1 ? ` (${inRow} in a row)` : ''}`;
   }
 
   evidence(nowMs: number): CheckEvidence {
-    const { check, standing, activity } = this;
+    const { check, standing, activity, lastResult, lastText, lastWallMs, lastDurationMs } = this;
     return {
       name: check.name,
       type: check.type,
       state: standing.state,
-      last: this.last,
+      last:
+        lastResult === undefined
+          ? undefined
+          : { result: lastResult, text: lastText, atWallMs: lastWallMs, durationMs: lastDurationMs },
       consecutiveSuccesses: standing.alive,
       consecutiveFailures: standing.fails,
       healthyThreshold: check.healthyThreshold,

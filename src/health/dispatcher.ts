@@ -30,6 +30,8 @@ export interface DispatcherLimits {
 }
 
 const TICK_MS = 10;
+/** The longest turn of starts: a new connection costs several times as much as a kept one. */
+const START_MS = 5;
 const SMALLEST_CONCURRENCY = 16;
 
 /**
@@ -140,6 +142,7 @@ export class Dispatcher<J extends Job> {
   #pump(nowMs: number): void {
     if (this.#pumping || this.#stopped) return;
     this.#pumping = true;
+    const untilMs = this.#clock.now() + START_MS;
     try {
       while (this.#queued > 0 && this.#running < this.#concurrency) {
         if (!this.#mayStartInTick(nowMs)) return;
@@ -153,6 +156,10 @@ export class Dispatcher<J extends Job> {
         if (job.lane === 'suspect') this.#suspectsRunning++;
         this.#hostOf(job.host).running++;
         this.#begin(job, nowMs);
+        if (this.#clock.now() > untilMs) {
+          this.#continueLater();
+          return;
+        }
       }
     } finally {
       this.#pumping = false;
@@ -165,8 +172,12 @@ export class Dispatcher<J extends Job> {
       this.#startedInTick = 0;
     }
     if (this.#startedInTick < this.#limits.startsPerTick) return true;
-    if (!this.#nextTick.scheduled) this.#wheel.schedule(this.#nextTick, this.#tickEndMs);
+    this.#continueLater();
     return false;
+  }
+
+  #continueLater(): void {
+    if (!this.#nextTick.scheduled) this.#wheel.schedule(this.#nextTick, this.#tickEndMs);
   }
 
   /** The next job whose host has room. Those whose host is full are parked with it. */

@@ -5,11 +5,17 @@ export interface ProberLimits {
    * with a timeout of 2 s take 10,000 places. Too low: probes start late (`probe_lag_seconds`).
    */
   readonly concurrency: number;
-  /** Probes under way at once on one host. Too low: probes of a host with many instances start late. */
+  /**
+   * Probes under way at once on one host. Too low: a host with many instances that hang is probed late, and so are the
+   * others on it.
+   */
   readonly perHost: number;
   /** Script probes under way at once: each is a process. */
   readonly scripts: number;
-  /** Probes begun in 10 ms: a burst must not block the loop by which the prober measures others. */
+  /**
+   * Probes begun in 10 ms: a burst must not block the loop by which the prober measures others. A turn of starts ends
+   * after 5 ms in any case.
+   */
   readonly startsPerTick: number;
   /** New checks asked per second when thousands arrive together; the first hundred of a burst are asked at once. */
   readonly firstProbesPerSecond: number;
@@ -19,9 +25,9 @@ export interface ProberLimits {
 
 export const DEFAULT_LIMITS: ProberLimits = {
   concurrency: 16_384,
-  perHost: 256,
+  perHost: 4096,
   scripts: 8,
-  startsPerTick: 200,
+  startsPerTick: 500,
   firstProbesPerSecond: 5000,
   maxLagMs: 100,
 };

@@ -32,6 +32,8 @@ export type Report = (answer: ProbeAnswer) => void;
  * first: then none. Deadlines are the caller's. Nothing throws.
  */
 export interface Probe {
+  /** It keeps nothing between runs: a new one for the next run does as well, and costs no memory until then. */
+  readonly keepsNothing?: boolean;
   start(): void;
   /** Ends the run now and gives its socket or process up. Returns what the run was waiting for, as in "no connection". */
   abort(): string;

@@ -39,7 +39,9 @@ export interface ProberStats {
   readonly running: number;
   readonly queued: number;
   readonly frozen: boolean;
-  /** Negative results not believed, ever. */
+  /** Freezes begun, ever. */
+  readonly freezes: number;
+  /** Results that did not count, ever. */
   readonly discarded: number;
 }
 
@@ -99,9 +101,9 @@ export class Prober<Key extends number | string> {
     }
     const target = new Target(spec);
     this.#targets.set(spec.key, target);
-    for (const check of spec.checks) {
-      this.#addTask(target, check, spec.restored === true && check.type === 'ttl' ? PRESUMED_PASSING : UNPROBED);
-    }
+    target.tasks = spec.checks.map((check) =>
+      this.#newTask(target, check, spec.restored === true && check.type === 'ttl' ? PRESUMED_PASSING : UNPROBED),
+    );
     this.#judge(target, undefined, spec.checks.length === 0 ? 'nothing to check' : 'known from before');
   }
 
@@ -113,25 +115,23 @@ export class Prober<Key extends number | string> {
   update(spec: TargetSpec<Key>): void {
     const target = this.#targets.get(spec.key);
     if (target === undefined) return;
-    const before = target.spec;
-    const moved = before.host !== spec.host || before.port !== spec.port;
+    const moved = target.host !== spec.host || target.port !== spec.port || target.instanceId !== spec.instanceId;
     const standing =
       !moved && (target.state === 'passing' || target.state === 'degraded') ? PRESUMED_PASSING : UNPROBED;
     const old = new Map(target.tasks.map((task) => [task.check.name, task]));
-    target.spec = spec;
-    target.tasks = [];
-    for (const check of spec.checks) {
+    target.service = spec.service;
+    target.instanceId = spec.instanceId;
+    target.host = spec.host;
+    target.port = spec.port;
+    target.tasks = spec.checks.map((check) => {
       const task = moved ? undefined : old.get(check.name);
-      if (task === undefined || !asksTheSame(task.check, check)) {
-        this.#addTask(target, check, standing);
-        continue;
-      }
+      if (task === undefined || !asksTheSame(task.check, check)) return this.#newTask(target, check, standing);
       old.delete(check.name);
-      target.tasks.push(task);
       this.#retime(task, check);
-    }
+      return task;
+    });
     for (const task of old.values()) this.#runner.retire(task);
-    this.#judge(target, undefined, moved ? 'its address has changed' : 'its checks have changed');
+    this.#judge(target, undefined, moved ? 'it is another instance now' : 'its checks have changed');
   }
 
   /** Stops probing; no callback about this key comes after it. */
@@ -178,13 +178,8 @@ export class Prober<Key extends number | string> {
 
   get stats(): ProberStats {
     const { running, queued } = this.#runner;
-    return {
-      targets: this.#targets.size,
-      running,
-      queued,
-      frozen: this.#watch.frozen,
-      discarded: this.#watch.discarded,
-    };
+    const { frozen, freezes, discarded } = this.#watch;
+    return { targets: this.#targets.size, running, queued, frozen, freezes, discarded };
   }
 
   /** Ends every probe and gives up every socket, process and timer. Nothing is called back afterwards. */
@@ -194,12 +189,12 @@ export class Prober<Key extends number | string> {
     this.#wheel.stop();
   }
 
-  #addTask(target: Target<Key>, check: Check, standing: Standing): void {
+  #newTask(target: Target<Key>, check: Check, standing: Standing): CheckTask<Key> {
     const task = new CheckTask(target, check, standing, this.#onExpire);
-    target.tasks.push(task);
     const nowMs = this.#clock.now();
     task.startedMs = nowMs;
     this.#turn(task, check.type === 'ttl' ? nowMs + check.timeoutMs : this.#firstTurns.next(nowMs), false);
+    return task;
   }
 
   #retime(task: CheckTask<Key>, check: Check): void {
@@ -246,7 +241,7 @@ export class Prober<Key extends number | string> {
     if (trafficEvidence === false || check.type !== 'tcp' || task.skipped) return false;
     if (standing.state !== 'passing' || !isSettled(standing)) return false;
     // Another port than that of the traffic.
-    if (check.port !== undefined && check.port !== target.spec.port) return false;
+    if (check.port !== undefined && check.port !== target.port) return false;
     const successMs = Math.max(target.trafficMs, trafficSuccessMs?.(target.key) ?? Number.NEGATIVE_INFINITY);
     if (successMs <= task.startedMs || successMs + check.intervalMs <= nowMs) return false;
     task.skipped = true;
@@ -259,7 +254,7 @@ export class Prober<Key extends number | string> {
     const { target, check, lagMs } = task;
     this.#options.onResult?.({
       key: target.key,
-      service: target.spec.service,
+      service: target.service,
       type: check.type,
       outcome,
       durationMs,

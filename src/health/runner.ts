@@ -4,7 +4,7 @@ import type { TimingWheel } from '../core/wheel.ts';
 import type { CheckTask } from './check-task.ts';
 import { Dispatcher } from './dispatcher.ts';
 import type { ProbeOutcome } from './evidence.ts';
-import type { CreateProbe, ProbeAnswer } from './probe.ts';
+import type { CreateProbe, ProbeAnswer, ProbeTarget } from './probe.ts';
 import type { ProberLimits } from './limits.ts';
 import type { SelfWatch } from './self-watch.ts';
 import type { ProbeResult } from './threshold.ts';
@@ -95,7 +95,6 @@ export class Runner<Key> {
     const { clock, wheel, watch, createProbe } = this.#options;
     const nowMs = clock.now();
     watch.begun(nowMs);
-    const { spec } = task.target;
     task.activity = 'running';
     task.graced = false;
     task.skipped = false;
@@ -103,11 +102,7 @@ export class Runner<Key> {
     task.lagMs = Math.max(0, nowMs - task.turnMs);
     wheel.schedule(task, nowMs + task.check.timeoutMs);
     try {
-      task.probe ??= createProbe(
-        { service: spec.service, instanceId: spec.instanceId, host: spec.host, port: task.check.port ?? spec.port },
-        task.check,
-        (answer) => this.#report(task, answer),
-      );
+      task.probe ??= createProbe(targetOf(task), task.check, (answer) => this.#report(task, answer));
       task.probe.start();
     } catch (error) {
       // It had reported already: the error is that of whoever was told.
@@ -132,6 +127,7 @@ export class Runner<Key> {
     const { watch, clock } = this.#options;
     if (answer.everywhere === true) {
       watch.ranOut(answer.text, clock.now());
+      watch.discard();
       this.#dispatcherOf(task).shrink();
       this.#end(task, 'fail', answer.text, 'discarded');
       return;
@@ -139,7 +135,10 @@ export class Runner<Key> {
     // An instance that has never answered may simply have an address that no local one can reach.
     const worked = task.standing.state === 'passing' || task.standing.state === 'degraded';
     const excused = worked && ++task.unable <= MAX_UNABLE;
-    if (excused) watch.cutOff(task.host, answer.text, clock.now());
+    if (excused) {
+      watch.discard();
+      watch.cutOff(task.host, answer.text, clock.now());
+    }
     this.#end(task, 'fail', answer.text, excused ? 'discarded' : 'fail');
   }
 
@@ -147,6 +146,7 @@ export class Runner<Key> {
     const { clock, watch, onEnd } = this.#options;
     const nowMs = clock.now();
     task.activity = 'waiting';
+    if (task.probe?.keepsNothing === true) task.probe = undefined;
     const believed = result !== 'fail' || outcome === 'discarded' || watch.believes(task.startedMs);
     const durationMs = nowMs - task.startedMs;
     try {
@@ -159,4 +159,10 @@ export class Runner<Key> {
   #dispatcherOf(task: CheckTask<Key>): Dispatcher<CheckTask<Key>> {
     return task.check.type === 'script' ? this.#scripts : this.#network;
   }
+}
+
+function targetOf<Key>({ target, check }: CheckTask<Key>): ProbeTarget {
+  if (check.port === undefined || check.port === target.port) return target;
+  const { service, instanceId, host } = target;
+  return { service, instanceId, host, port: check.port };
 }

@@ -37,6 +37,7 @@ export class SelfWatch {
   #frozenSinceMs: number | undefined;
   #discarded = 0;
   #discardedEver = 0;
+  #freezes = 0;
   /** Hosts to which nothing could be sent, lately. Never more than `HOSTS_FOR_FREEZE`. */
   readonly #cutOff = new Set<string>();
   #cutOffSinceMs = Number.NEGATIVE_INFINITY;
@@ -56,7 +57,12 @@ export class SelfWatch {
     return this.#frozenSinceMs !== undefined;
   }
 
-  /** Negative results not believed, ever. */
+  /** Freezes begun, ever. */
+  get freezes(): number {
+    return this.#freezes;
+  }
+
+  /** Results that did not count, ever. */
   get discarded(): number {
     return this.#discardedEver;
   }
@@ -94,9 +100,14 @@ export class SelfWatch {
   /** Whether a negative result of a run begun at `startedMs` says something about the instance. Counts those that do not. */
   believes(startedMs: number): boolean {
     if (startedMs >= this.#distrustUntilMs) return true;
+    this.discard();
+    return false;
+  }
+
+  /** Counts a result that says nothing about the instance. */
+  discard(): void {
     this.#discarded++;
     this.#discardedEver++;
-    return false;
   }
 
   #begin(reason: FreezeReason, detail: string, nowMs: number): void {
@@ -104,6 +115,7 @@ export class SelfWatch {
     if (this.#frozenSinceMs !== undefined) return;
     this.#frozenSinceMs = nowMs;
     this.#discarded = 0;
+    this.#freezes++;
     this.#onFreeze({ frozen: true, reason, detail });
   }
 

@@ -309,7 +309,7 @@ describe('Prober', () => {
       clock.advance(100);
       expect(verdicts.map(({ state, text }) => [state, text])).toEqual([
         ['passing', 'tcp: fine'],
-        ['unknown', 'its address has changed'],
+        ['unknown', 'it is another instance now'],
         ['passing', 'tcp: fine'],
       ]);
     });

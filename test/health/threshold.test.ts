@@ -148,8 +148,10 @@ describe('threshold', () => {
     );
   });
 
-  it('stops counting before the counts could lose precision', () => {
-    const almost: Standing = { state: 'passing', passes: 1_000_000, alive: 1_000_000, fails: 0, notPassed: 0 };
+  it('stops counting at a thousand', () => {
+    const almost: Standing = { state: 'passing', passes: 1000, alive: 1000, fails: 0, notPassed: 0 };
     expect(observe(almost, 'pass', DEFAULTS)).toEqual(almost);
+    const down: Standing = { state: 'failing', passes: 0, alive: 0, fails: 1000, notPassed: 1000 };
+    expect(observe(down, 'fail', DEFAULTS)).toEqual(down);
   });
 });

@@ -20,8 +20,9 @@ export interface ProbeFactoryOptions {
   /** Certificates (PEM) trusted in place of the system's. */
   readonly ca?: readonly string[];
   /**
-   * Connections kept between probes, over all instances. Each takes a descriptor; a probe without one connects anew,
-   * which costs several times as much. Default 20,000.
+   * Connections kept between probes, over all instances. Each takes a file descriptor, which clients and instances need
+   * as well: a quarter of the process's limit is plenty. A probe without one connects anew, which costs three times as
+   * much. Default 10,000.
    */
   readonly maxKept?: number;
   /** Default `fairlead-probe`. */
@@ -39,7 +40,7 @@ export function createProbeFactory(options: ProbeFactoryOptions): CreateProbe {
     lookupFor: (port) => (addresses === undefined ? lookup : guardedLookup(addresses, port, lookup)),
     refuse: addresses === undefined ? undefined : (ip, port) => addresses.refuseAddress(ip, port),
   };
-  const kept = new KeptConnections(options.maxKept ?? 20_000);
+  const kept = new KeptConnections(options.maxKept ?? 10_000);
   const shared = { connect, kept, userAgent: options.userAgent ?? 'fairlead-probe' };
   const readBuffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES);
   let context: SecureContext | undefined;

@@ -25,6 +25,7 @@ const OUTPUT_GRACE_MS = 100;
  * No shell; a process group of its own, which is killed as a whole at the deadline; an environment of five variables.
  */
 export class ScriptProbe implements Probe {
+  readonly keepsNothing = true;
   readonly #options: ScriptOptions;
   readonly #to: ProbeTarget;
   readonly #check: ScriptCheck;

@@ -10,6 +10,7 @@ const CONNECTED = { result: 'pass', text: 'connected' } as const;
  * a peer that has stopped would never answer it.
  */
 export class TcpProbe implements Probe {
+  readonly keepsNothing = true;
   readonly #options: ConnectOptions;
   readonly #to: ProbeTarget;
   readonly #report: Report;
