@@ -44,11 +44,12 @@ export class ConsulApi {
 
   constructor(options: ConsulApiOptions) {
     this.#options = options;
-    const { registry, addressSetting, addresses, tls, maxConnections, token, clock } = options;
+    const { registry, addressSetting, resetHint, addresses, tls, maxConnections, token, clock } = options;
     const headers = token === undefined ? {} : { 'x-consul-token': token };
     this.#http = new HttpClient({
       registry,
       addressSetting,
+      resetHint,
       endpoints: addresses,
       tls,
       headers,

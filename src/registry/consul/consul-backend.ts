@@ -54,6 +54,8 @@ export class ConsulBackend implements RegistryBackend {
   readonly #heartbeatMs: number;
   readonly #connectMs: number;
   readonly #requestMs: number;
+  /** The address that answered last. */
+  #preferred: string | undefined;
   #info: RegistryInfo = { endpoint: undefined, leader: undefined, revision: undefined };
 
   constructor(options: ConsulOptions) {
@@ -89,7 +91,7 @@ export class ConsulBackend implements RegistryBackend {
       );
       return new Map(found);
     } finally {
-      api.close();
+      this.#done(api);
     }
   }
 
@@ -112,8 +114,13 @@ export class ConsulBackend implements RegistryBackend {
       yield* new ConsulWatch(api, options, signal).events();
     } finally {
       signal.removeEventListener('abort', onAbort);
-      api.close();
+      this.#done(api);
     }
+  }
+
+  #done(api: ConsulApi): void {
+    this.#preferred = api.endpoint;
+    api.close();
   }
 
   async #names(api: ConsulApi, signal: AbortSignal): Promise<string[]> {
@@ -133,8 +140,9 @@ export class ConsulBackend implements RegistryBackend {
   /** Begins with the address that answered last. */
   async #api(maxConnections: number): Promise<ConsulApi> {
     const { addresses, token, datacenter, namespace, partition, tags, filter, consistency, tls, clock } = this.#options;
-    const { endpoint } = this.#info;
-    const last = addresses.findIndex((address) => endpointName(parseEndpoint(address, this.#label)) === endpoint);
+    const last = addresses.findIndex(
+      (address) => endpointName(parseEndpoint(address, this.#label)) === this.#preferred,
+    );
     return new ConsulApi({
       ...this.#label,
       addresses: last > 0 ? [...addresses.slice(last), ...addresses.slice(0, last)] : addresses,
