@@ -106,7 +106,8 @@ export class Instance extends Process {
 export interface GatewayOptions {
   /** YAML of `defaults:` and further top-level keys. */
   readonly extra?: string;
-  readonly domain?: string;
+  /** YAML of the list of registries; the embedded one where missing. */
+  readonly registries?: string;
 }
 
 /** The gateway as a process, with its embedded registry on free ports. */
@@ -142,12 +143,13 @@ export class GatewayProcess {
     return `http://127.0.0.1:${this.adminPort}`;
   }
 
-  async configure({ extra = '' }: GatewayOptions): Promise<void> {
+  async configure({ extra = '', registries }: GatewayOptions): Promise<void> {
+    const embedded = `[{ name: local, type: embedded, listen: ['127.0.0.1:${this.registryPort}'], dataDir: '${this.directory}/data' }]`;
     await writeFile(
       this.configFile,
-      `gateway: { listen: ['127.0.0.1:${this.port}'], domain: localhost, upstreamAddresses: { allowLoopback: true } }
+      `gateway: { listen: ['127.0.0.1:${this.port}'], domain: localhost, stateDir: '${this.directory}/state', upstreamAddresses: { allowLoopback: true } }
 admin: { listen: '127.0.0.1:${this.adminPort}' }
-registries: [{ name: local, type: embedded, listen: ['127.0.0.1:${this.registryPort}'], dataDir: '${this.directory}/data' }]
+registries: ${registries ?? embedded}
 ${extra.includes('shutdown:') ? '' : 'shutdown: { acceptFor: 0s, drain: 5s }\n'}${extra}
 `,
     );

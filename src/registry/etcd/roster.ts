@@ -82,9 +82,9 @@ export class Roster {
     if (ids?.get(id) !== rest) return undefined;
     ids.delete(id);
     this.#size -= 1;
-    if (ids.size > 0) return { kind: 'remove', service, id };
-    this.#services.delete(service);
-    return { kind: 'absent', service };
+    if (ids.size === 0) this.#services.delete(service);
+    // Also of the last one: somebody deleted this key, which is another thing than a service that is not found.
+    return { kind: 'remove', service, id };
   }
 
   #place(key: string): Place | undefined {

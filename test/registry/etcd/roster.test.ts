@@ -135,7 +135,7 @@ describe('a value', () => {
 });
 
 describe('the roster', () => {
-  it('opens a service with its whole truth, changes it, and calls it absent with its last instance', () => {
+  it('opens a service with its whole truth, changes it, and removes its last instance by name: somebody deleted that key', () => {
     const { roster: known } = roster();
     const events = [
       known.put(pair('/services/web/a')),
@@ -148,7 +148,7 @@ describe('the roster', () => {
     ];
     const brief = (event: RegistryEvent | undefined): string =>
       event === undefined ? '' : `${event.kind}${event.kind === 'remove' ? ` ${event.id}` : ''}`;
-    expect(events.map(brief)).toEqual(['reset', 'upsert', 'upsert', 'remove a', '', 'absent', 'reset']);
+    expect(events.map(brief)).toEqual(['reset', 'upsert', 'upsert', 'remove a', '', 'remove b', 'reset']);
     expect(known.size).toBe(1);
   });
 
@@ -157,7 +157,7 @@ describe('the roster', () => {
     known.put(pair('/services/web/a'));
     known.put(pair('/services/web/b'));
     expect(known.put(pair('/services/web/a', 'nonsense'))).toEqual({ kind: 'remove', service: 'web', id: 'a' });
-    expect(known.put(pair('/services/web/b', ''))).toEqual({ kind: 'absent', service: 'web' });
+    expect(known.put(pair('/services/web/b', ''))).toEqual({ kind: 'remove', service: 'web', id: 'b' });
     expect(known.put(pair('/services/web/b', ''))).toBeUndefined();
     expect(skips).toHaveLength(3);
     expect(skips[0]).toContain('web/a: "nonsense" must be host:port');
@@ -169,7 +169,7 @@ describe('the roster', () => {
     expect(known.put(pair('/services/web/10.0.0.1:80'))).toBeUndefined();
     expect(known.delete('/services/web/10.0.0.1:80')).toBeUndefined();
     expect(skips).toEqual(['web/10.0.0.1-80: key "/services/web/10.0.0.1:80" makes the same id as "10.0.0.1-80"']);
-    expect(known.delete('/services/web/10.0.0.1-80')?.kind).toBe('absent');
+    expect(known.delete('/services/web/10.0.0.1-80')?.kind).toBe('remove');
   });
 
   it('reports keys that name no service, and passes over services that are not wanted in silence', () => {
