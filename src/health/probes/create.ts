@@ -2,11 +2,14 @@ import dns from 'node:dns';
 import type { LookupFunction } from 'node:net';
 import tls, { type SecureContext } from 'node:tls';
 import { guardedLookup, type AddressPolicy } from '../../core/address.ts';
+import type { HttpCheck } from '../../core/check.ts';
 import type { Clock } from '../../core/clock.ts';
 import type { CreateProbe, Probe, Report } from '../probe.ts';
 import { hostNameOf, type ConnectOptions, type TlsOptions } from './connect.ts';
 import { GrpcProbe } from './grpc.ts';
-import { HttpProbe } from './http.ts';
+import { ExchangePool } from './http-exchange.ts';
+import { requestTemplate, type RequestTemplate } from './http-request.ts';
+import { HttpProbe, type HttpProbeOptions } from './http.ts';
 import { KeptConnections } from './kept-connections.ts';
 import { ScriptProbe, type ScriptOptions } from './script.ts';
 import { TcpProbe } from './tcp.ts';
@@ -41,8 +44,20 @@ export function createProbeFactory(options: ProbeFactoryOptions): CreateProbe {
     refuse: addresses === undefined ? undefined : (ip, port) => addresses.refuseAddress(ip, port),
   };
   const kept = new KeptConnections(options.maxKept ?? 10_000);
-  const shared = { connect, kept, userAgent: options.userAgent ?? 'fairlead-probe' };
-  const readBuffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES);
+  const userAgent = options.userAgent ?? 'fairlead-probe';
+  const plain: HttpProbeOptions = {
+    connect,
+    tls: undefined,
+    kept,
+    exchanges: new ExchangePool(),
+    readBuffer: Buffer.allocUnsafeSlow(READ_BUFFER_BYTES),
+  };
+  const requests = new WeakMap<HttpCheck, RequestTemplate>();
+  const requestOf = (check: HttpCheck): RequestTemplate => {
+    let request = requests.get(check);
+    if (request === undefined) requests.set(check, (request = requestTemplate(check, userAgent)));
+    return request;
+  };
   let context: SecureContext | undefined;
   const tlsFor = (
     host: string,
@@ -58,12 +73,18 @@ export function createProbeFactory(options: ProbeFactoryOptions): CreateProbe {
       case 'tcp':
         return new TcpProbe(connect, to, report);
       case 'http':
-        return new HttpProbe({ ...shared, readBuffer, tls: undefined }, to, check, report);
+        return new HttpProbe(plain, to, check, requestOf(check), report);
       case 'https':
-        return new HttpProbe({ ...shared, readBuffer, tls: tlsFor(to.host, check, 'http/1.1') }, to, check, report);
+        return new HttpProbe(
+          { ...plain, tls: tlsFor(to.host, check, 'http/1.1') },
+          to,
+          check,
+          requestOf(check),
+          report,
+        );
       case 'grpc':
         return new GrpcProbe(
-          { ...shared, tls: check.tls ? tlsFor(to.host, check, 'h2') : undefined },
+          { connect, kept, userAgent, tls: check.tls ? tlsFor(to.host, check, 'h2') : undefined },
           to,
           check,
           report,

@@ -3,17 +3,14 @@ const NOTHING = Buffer.alloc(0);
 
 /** What a check wants of the body of an answer: not too much of it, and perhaps a text in it. */
 export class BodyCheck {
-  readonly #wanted: Buffer | undefined;
+  #wanted: Buffer | undefined;
   #bytes = 0;
   #found = false;
   /** The end of what came, where the wanted text may have begun. */
   #carry: Buffer = NOTHING;
 
-  constructor(wanted: string | undefined) {
-    this.#wanted = wanted === undefined || wanted === '' ? undefined : Buffer.from(wanted, 'utf8');
-  }
-
-  begin(): void {
+  begin(wanted: Buffer | undefined): void {
+    this.#wanted = wanted;
     this.#bytes = 0;
     this.#found = false;
     this.#carry = NOTHING;
@@ -23,16 +20,18 @@ export class BodyCheck {
   push(bytes: Buffer, start: number, end: number): boolean {
     const room = MAX_BODY_BYTES - this.#bytes;
     this.#bytes += end - start;
-    if (this.#wanted !== undefined && !this.#found)
+    if (this.#wanted !== undefined && !this.#found) {
       this.#search(bytes.subarray(start, Math.min(end, start + room)), this.#wanted);
+    }
     return this.#bytes <= MAX_BODY_BYTES;
   }
 
   /** Why the body is not what the check wants, as in "status 200, but …". */
   get problem(): string | undefined {
     const tooLong = this.#bytes > MAX_BODY_BYTES;
-    if (this.#wanted === undefined)
+    if (this.#wanted === undefined) {
       return tooLong ? 'the body is longer than 64 KiB: let the check ask for less, or by HEAD' : undefined;
+    }
     if (this.#found) return undefined;
     return `${tooLong ? 'the first 64 KiB of the body do' : 'the body does'} not hold the text expected`;
   }

@@ -2,9 +2,6 @@ import type { HttpCheck } from '../../core/check.ts';
 import { addressOf } from '../../core/instance.ts';
 import type { ProbeTarget } from '../probe.ts';
 
-/** The bytes of a request, as latin1; or why there can be none. */
-export type RequestText = { readonly text: string } | { readonly problem: string };
-
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 /** Origin form of visible ASCII; no fragment. */
@@ -23,35 +20,64 @@ const OWN_FIELDS: ReadonlySet<string> = new Set([
 ]);
 const METHODS_WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
 
+/** What all probes of one check have in common: thousands of instances share it. */
+export interface RequestTemplate {
+  /** Why there can be no request. */
+  readonly problem: string | undefined;
+  readonly toHead: boolean;
+  /** What the body must contain. */
+  readonly wanted: Buffer | undefined;
+  /** The request to one target, to be written as latin1. */
+  readonly textFor: (to: ProbeTarget) => string;
+}
+
 /**
  * Checks come with registrations too, so that nothing of them goes onto a connection unseen: a line break in a header
  * would be a second request.
  */
-export function requestText(check: HttpCheck, to: ProbeTarget, userAgent: string): RequestText {
-  const { method, path } = check;
-  if (!TOKEN.test(method) || method === 'CONNECT') return { problem: 'the method of the check is not valid' };
-  if (!PATH.test(path))
-    return {
-      problem:
-        'the path of the check is not valid: it begins with / and holds no space, #, control or non-ASCII character',
-    };
-  const standardPort = check.type === 'https' ? 443 : 80;
-  const own = to.port === standardPort ? addressOf(to).replace(/:\d+$/, '') : addressOf(to);
+export function requestTemplate(check: HttpCheck, userAgent: string): RequestTemplate {
   const fields = new Map([
-    ['host', ['Host', check.host ?? own]],
-    ['user-agent', ['User-Agent', userAgent]],
-    ['accept', ['Accept', '*/*']],
+    ['user-agent', `User-Agent: ${userAgent}`],
+    ['accept', 'Accept: */*'],
   ]);
-  if (METHODS_WITH_BODY.has(method)) fields.set('content-length', ['Content-Length', '0']);
+  if (METHODS_WITH_BODY.has(check.method)) fields.set('content-length', 'Content-Length: 0');
+  let host = check.host;
   for (const [name, value] of check.headers) {
-    const key = name.toLowerCase();
-    if (!TOKEN.test(name)) return { problem: 'a header name of the check is not valid' };
-    if (OWN_FIELDS.has(key)) return { problem: `the header ${key} of the check is not the check's to set` };
-    if (!FIELD_VALUE.test(value))
-      return { problem: `the value of the header ${key} of the check holds a control character` };
-    fields.set(key, [name, value]);
+    if (name.toLowerCase() === 'host') host = value;
+    else fields.set(name.toLowerCase(), `${name}: ${value}`);
   }
-  if (!AUTHORITY.test(fields.get('host')?.[1] ?? '')) return { problem: 'the host of the check is not valid' };
-  const lines = [...fields.values()].map(([name, value]) => `${String(name)}: ${String(value)}\r\n`);
-  return { text: `${method} ${path} HTTP/1.1\r\n${lines.join('')}\r\n` };
+  const beforeHost = `${check.method} ${check.path} HTTP/1.1\r\nHost: `;
+  const afterHost = `\r\n${[...fields.values()].join('\r\n')}\r\n\r\n`;
+  const standardPort = check.type === 'https' ? 443 : 80;
+  const whole = host === undefined ? undefined : `${beforeHost}${host}${afterHost}`;
+  return {
+    problem: problemOf(check, host),
+    toHead: check.method === 'HEAD',
+    wanted:
+      check.bodyContains === undefined || check.bodyContains === ''
+        ? undefined
+        : Buffer.from(check.bodyContains, 'utf8'),
+    textFor: (to) => whole ?? `${beforeHost}${authorityOf(to, standardPort)}${afterHost}`,
+  };
+}
+
+function problemOf({ method, path, headers }: HttpCheck, host: string | undefined): string | undefined {
+  if (!TOKEN.test(method) || method === 'CONNECT') return 'the method of the check is not valid';
+  if (!PATH.test(path)) {
+    return 'the path of the check is not valid: it begins with / and holds no space, #, control or non-ASCII character';
+  }
+  for (const [name, value] of headers) {
+    const key = name.toLowerCase();
+    if (!TOKEN.test(name)) return 'a header name of the check is not valid';
+    if (OWN_FIELDS.has(key)) return `the header ${key} of the check is not the check's to set`;
+    if (!FIELD_VALUE.test(value)) return `the value of the header ${key} of the check holds a control character`;
+  }
+  return host === undefined || AUTHORITY.test(host) ? undefined : 'the host of the check is not valid';
+}
+
+/** RFC 9110 section 7.2: the port only where it is not the scheme's own. */
+function authorityOf(to: ProbeTarget, standardPort: number): string {
+  const authority = addressOf(to);
+  if (!AUTHORITY.test(authority)) throw new RangeError('the host of the instance is not valid');
+  return to.port === standardPort ? authority.replace(/:\d+$/, '') : authority;
 }

@@ -4,9 +4,8 @@ import type { HttpCheck } from '../../core/check.ts';
 import type { Probe, ProbeAnswer, ProbeTarget, Report } from '../probe.ts';
 import { connect, type ConnectOptions, type TlsOptions } from './connect.ts';
 import { failureOf } from './failure-text.ts';
-import { BodyCheck } from './http-body.ts';
-import { requestText, type RequestText } from './http-request.ts';
-import { HttpResponseReader, type HttpProbeTransport } from './http-response.ts';
+import type { ExchangePool, HttpExchange } from './http-exchange.ts';
+import type { RequestTemplate } from './http-request.ts';
 import type { KeptConnections } from './kept-connections.ts';
 
 export interface HttpProbeOptions {
@@ -14,10 +13,13 @@ export interface HttpProbeOptions {
   /** Missing = plain. */
   readonly tls: TlsOptions | undefined;
   readonly kept: KeptConnections;
-  readonly userAgent: string;
+  readonly exchanges: ExchangePool;
   /** All probes of a thread read into it: what is read is consumed at once. */
   readonly readBuffer: Uint8Array;
 }
+
+/** Passing answers by status: there are few, and one for each of 100,000 instances would be many. */
+const PASSES: ProbeAnswer[] = [];
 
 /** What a run is waiting for; the words of `abort`. */
 type Stage = 'idle' | 'connection' | 'handshake' | 'answer';
@@ -32,31 +34,28 @@ export class HttpProbe implements Probe {
   readonly #to: ProbeTarget;
   readonly #check: HttpCheck;
   readonly #report: Report;
-  readonly #request: RequestText;
-  readonly #reader: HttpProbeTransport = new HttpResponseReader();
-  readonly #body: BodyCheck;
-  readonly #onBody = (bytes: Buffer, start: number, end: number): boolean => this.#body.push(bytes, start, end);
+  readonly #request: RequestTemplate;
   #stage: Stage = 'idle';
-  #socket: Socket | undefined;
+  #socket: Socket | undefined = undefined;
+  /** While a run lasts. */
+  #exchange: HttpExchange | undefined = undefined;
   /** The connection had carried a run before this one. */
   #reused = false;
   /** While idle: the connection counts among the kept. */
   #kept = false;
-  #passed: ProbeAnswer = { result: 'pass', text: '' };
-  #passedStatus = 0;
 
-  constructor(options: HttpProbeOptions, to: ProbeTarget, check: HttpCheck, report: Report) {
+  constructor(options: HttpProbeOptions, to: ProbeTarget, check: HttpCheck, request: RequestTemplate, report: Report) {
     this.#options = options;
     this.#to = to;
     this.#check = check;
+    this.#request = request;
     this.#report = report;
-    this.#request = requestText(check, to, options.userAgent);
-    this.#body = new BodyCheck(check.bodyContains);
   }
 
   start(): void {
-    if ('problem' in this.#request) {
-      this.#report({ result: 'fail', text: this.#request.problem });
+    const { problem } = this.#request;
+    if (problem !== undefined) {
+      this.#report({ result: 'fail', text: problem });
       return;
     }
     this.#releaseKept();
@@ -67,10 +66,10 @@ export class HttpProbe implements Probe {
 
   abort(): string {
     const stage = this.#stage;
+    const { status = 0, begun = false } = this.#exchange?.reader ?? {};
     this.close();
     if (stage === 'handshake') return 'no TLS handshake';
     if (stage !== 'answer') return 'no connection';
-    const { status, begun } = this.#reader;
     if (status > 0) return `status ${status}, but no end of the body`;
     return begun ? 'no complete head of an answer' : 'no answer';
   }
@@ -78,6 +77,7 @@ export class HttpProbe implements Probe {
   close(): void {
     this.#stage = 'idle';
     this.#releaseKept();
+    this.#giveExchange();
     const socket = this.#socket;
     this.#socket = undefined;
     if (socket === undefined) return;
@@ -110,82 +110,79 @@ export class HttpProbe implements Probe {
   }
 
   #send(socket: Socket): void {
-    if ('problem' in this.#request) return;
     this.#stage = 'answer';
-    this.#reader.begin(this.#check.method === 'HEAD', this.#onBody);
-    this.#body.begin();
-    socket.write(this.#request.text, 'latin1');
+    this.#exchange ??= this.#options.exchanges.take();
+    this.#exchange.begin(this.#request);
+    socket.write(this.#request.textFor(this.#to), 'latin1');
   }
 
   #read(bytes: Buffer, length: number): void {
-    // Nothing was asked: whatever this is, the next answer could be mistaken for it.
-    if (this.#stage !== 'answer') {
+    const exchange = this.#exchange;
+    if (exchange === undefined) {
+      // Nothing was asked: whatever this is, the next answer could be mistaken for it.
       this.close();
       return;
     }
-    const progress = this.#reader.push(bytes, length);
-    if (progress === 'failed') this.#finish({ result: 'fail', text: this.#reader.failure });
-    else if (progress === 'done') this.#conclude();
+    const progress = exchange.push(bytes, length);
+    if (progress === 'failed') this.#finish({ result: 'fail', text: exchange.reader.failure });
+    else if (progress === 'done') this.#conclude(exchange);
   }
 
   #broken(error: Error | undefined): void {
     const stage = this.#stage;
-    const stale = stage === 'answer' && this.#reused && !this.#reader.begun;
-    if (stage === 'idle' || stale) {
+    const exchange = this.#exchange;
+    if (stage === 'idle') this.close();
+    else if (exchange !== undefined && this.#reused && !exchange.reader.begun) {
       this.close();
-      if (stale) {
-        this.#reused = false;
-        this.#open();
-      }
-      return;
-    }
-    if (error !== undefined) {
-      const failure = failureOf(error);
-      if (failure.everywhere === true) this.#options.kept.shrink();
-      const within =
-        stage === 'answer' && this.#reader.begun
-          ? ' within the answer'
-          : stage === 'handshake'
-            ? ' in the TLS handshake'
-            : '';
-      this.#finish({ ...failure, text: `${failure.text}${failure.text.startsWith('TLS') ? '' : within}` });
-    } else if (stage !== 'answer') {
+      this.#reused = false;
+      this.#open();
+    } else if (error !== undefined) this.#failed(error);
+    else if (exchange === undefined) {
       this.#finish({
         result: 'fail',
-        text: stage === 'handshake' ? 'connection closed in the TLS handshake' : 'connection closed',
+        text: `connection closed${stage === 'handshake' ? ' in the TLS handshake' : ''}`,
       });
-    } else if (this.#reader.end() === 'done') this.#conclude();
-    else this.#finish({ result: 'fail', text: this.#reader.failure });
+    } else if (exchange.reader.end() === 'done') this.#conclude(exchange);
+    else this.#finish({ result: 'fail', text: exchange.reader.failure });
   }
 
-  #conclude(): void {
-    const { status } = this.#reader;
+  #failed(error: Error): void {
+    const failure = failureOf(error);
+    if (failure.everywhere === true) this.#options.kept.shrink();
+    const handshake = this.#stage === 'handshake' && !failure.text.startsWith('TLS');
+    const within = handshake
+      ? ' in the TLS handshake'
+      : this.#exchange?.reader.begun === true
+        ? ' within the answer'
+        : '';
+    this.#finish({ ...failure, text: `${failure.text}${within}` });
+  }
+
+  #conclude({ reader: { status }, bodyProblem }: HttpExchange): void {
     const { statuses } = this.#check;
     if (!statuses.some(([from, to]) => status >= from && status <= to)) {
       const expected = statuses.map(([from, to]) => (from === to ? String(from) : `${from}-${to}`)).join(', ');
       const redirect = status >= 300 && status < 400 ? ' (redirects are not followed)' : '';
       this.#finish({ result: 'fail', text: `status ${status}, expected ${expected}${redirect}` });
-      return;
-    }
-    const problem = this.#body.problem;
-    if (problem !== undefined) {
-      this.#finish({ result: 'fail', text: `status ${status}, but ${problem}` });
-      return;
-    }
-    if (this.#passedStatus !== status) {
-      this.#passedStatus = status;
-      this.#passed = { result: 'pass', text: `status ${status}` };
-    }
-    this.#finish(this.#passed);
+    } else if (bodyProblem !== undefined) {
+      this.#finish({ result: 'fail', text: `status ${status}, but ${bodyProblem}` });
+    } else this.#finish((PASSES[status] ??= { result: 'pass', text: `status ${status}` }));
   }
 
   #finish(answer: ProbeAnswer): void {
-    const reusable = this.#stage === 'answer' && this.#reader.reusable && this.#socket?.writable === true;
+    const reusable = this.#exchange?.reader.reusable === true && this.#socket?.writable === true;
     this.#stage = 'idle';
+    this.#giveExchange();
     if (reusable && this.#options.kept.take()) this.#kept = true;
     else this.close();
     if (answer.result === 'pass' && !this.#reused) this.#options.kept.grow();
     this.#report(answer);
+  }
+
+  #giveExchange(): void {
+    if (this.#exchange === undefined) return;
+    this.#options.exchanges.give(this.#exchange);
+    this.#exchange = undefined;
   }
 
   #releaseKept(): void {
