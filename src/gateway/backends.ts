@@ -4,6 +4,7 @@ import type { Random } from '../core/random.ts';
 import type { OnSkip, RegistryBackend } from '../registry/backend.ts';
 import { ConsulBackend } from '../registry/consul/consul-backend.ts';
 import { EtcdBackend } from '../registry/etcd/etcd-backend.ts';
+import { StaticBackend } from '../registry/static/static-backend.ts';
 import { tlsFiles } from './tls-files.ts';
 
 export interface BackendDeps {
@@ -34,12 +35,13 @@ export function createBackend(config: RemoteRegistryConfig, deps: BackendDeps): 
         tls: tlsFiles(config.name, tls),
       });
     }
+    case 'static':
+      return new StaticBackend(config.services);
     case 'zookeeper':
     case 'eureka':
     case 'kubernetes':
     case 'dns':
     case 'file':
-    case 'static':
       throw new Error(`registry ${config.name}: type ${config.type} is not built yet`);
   }
 }

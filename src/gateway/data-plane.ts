@@ -68,6 +68,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     limits,
     strayMeters: metrics.noService,
     accessLog,
+    allowUnderscores: config.allowUnderscoreHeaders,
     isTrustedProxy: (address) => {
       const ip = trusted.length === 0 ? undefined : ipOf(address);
       return ip !== undefined && trusted.some((network) => contains(network, ip));

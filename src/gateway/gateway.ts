@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { createAdminApp } from '../admin/app.ts';
 import type { NotReady, RegistryReport, ReloadOutcome } from '../admin/deps.ts';
@@ -94,7 +95,11 @@ export class Gateway {
       timeline: this.#timeline,
     };
     this.#router = new FleetRouter({ ...parts, hosts: hostTable(config) });
-    observeFleet({ ...parts, router: this.#router });
+    observeFleet({
+      ...parts,
+      router: this.#router,
+      reasonOf: (service, id) => this.#registries.takeReason(service, id),
+    });
     const addresses = addressPolicy(config);
     const createProbe = createProbeFactory({ clock, addresses, script: options.script });
     this.#probing = new Probing({ ...parts, router: this.#router, createProbe });
@@ -273,7 +278,7 @@ export class Gateway {
       clock,
       build: { version, node: nodeVersion },
       token: config.admin.token,
-      hostNames: [],
+      hostNames: isIP(config.admin.listen.host) === 0 ? [config.admin.listen.host] : [],
       metrics: this.#metrics,
       timeline: this.#timeline,
       fleet: this.#fleet,

@@ -1,3 +1,4 @@
+import type { DeregistrationReason } from '../telemetry/closed-sets.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { Timeline } from '../telemetry/timeline.ts';
 import type { Member } from '../upstream/directory.ts';
@@ -12,8 +13,10 @@ export function observeFleet(options: {
   readonly router: FleetRouter;
   readonly timeline: Timeline;
   readonly log: Logger;
+  /** Why a registry let an instance go, where it said so. */
+  readonly reasonOf: (service: string, id: string) => DeregistrationReason | undefined;
 }): void {
-  const { fleet, router, timeline, log } = options;
+  const { fleet, router, timeline, log, reasonOf } = options;
   const of = (member: Member): { service: string; instance: string } => ({
     service: member.service.name,
     instance: member.instance.id,
@@ -25,8 +28,10 @@ export function observeFleet(options: {
       timeline.add({ kind: 'registered', ...of(member), to: 'registered', cause: 'a registry has it', evidence });
     },
     removed: (member) => {
-      router.metersOf(member.service.name)?.deregistration('deregistered');
-      timeline.add({ kind: 'deregistered', ...of(member), to: 'deregistered', cause: 'no registry has it any more' });
+      const reason = reasonOf(member.service.name, member.instance.id);
+      router.metersOf(member.service.name)?.deregistration(reason ?? 'deregistered');
+      const cause = reason ?? 'no registry has it any more';
+      timeline.add({ kind: 'deregistered', ...of(member), to: 'deregistered', cause });
     },
     refused: (instance) => {
       log.error('instance left out: gateway.limits.instances or gateway.limits.services is reached', {

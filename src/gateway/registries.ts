@@ -12,6 +12,7 @@ import { EmbeddedRegistry } from '../registry/embedded/registry.ts';
 import type { ServiceMapping } from '../registry/mapping.ts';
 import { RegistryMerge } from '../registry/merge.ts';
 import { RegistrySource, type SourceStatus } from '../registry/source.ts';
+import type { DeregistrationReason } from '../telemetry/closed-sets.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { type InstanceStanding, isUp, standingOf } from '../telemetry/fleet-source.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
@@ -45,6 +46,9 @@ const STATUS_WORDS: Readonly<Record<InstanceStanding, string>> = {
   'half-open': 'recovering',
 };
 
+/** Kept between an instance's departure from its registry and from the fleet, which the guard may delay. */
+const MAX_REASONS = 10_000;
+
 /** One configured registry with what belongs to it. */
 interface Running {
   readonly config: RegistryConfig;
@@ -62,6 +66,8 @@ export class Registries {
   readonly merge: RegistryMerge;
   readonly #options: RegistriesOptions;
   readonly #running = new Map<string, Running>();
+  /** Why instances went that are about to leave the fleet. */
+  readonly #reasons = new Map<string, DeregistrationReason>();
 
   constructor(options: RegistriesOptions) {
     this.#options = options;
@@ -121,6 +127,14 @@ export class Registries {
       await this.#start(config);
     }
     return changes;
+  }
+
+  /** Once per instance that left an embedded registry. */
+  takeReason(service: string, id: string): DeregistrationReason | undefined {
+    const key = `${service}/${id}`;
+    const reason = this.#reasons.get(key);
+    this.#reasons.delete(key);
+    return reason;
   }
 
   async stop(): Promise<void> {
@@ -194,7 +208,7 @@ export class Registries {
       for (const { host, port } of config.listen) {
         const app = createRegistryApp({
           registry,
-          addresses: addresses(),
+          addresses,
           clock,
           random,
           log: say,
@@ -212,11 +226,16 @@ export class Registries {
         registry.statusChanged({ service: member.service.name, id: member.instance.id });
       },
     });
+    const unsubscribe = registry.subscribe((change) => {
+      if (change.kind !== 'remove' || this.#reasons.size >= MAX_REASONS) return;
+      this.#reasons.set(`${change.instance.service}/${change.instance.id}`, change.reason);
+    });
     const [first] = config.listen;
     return {
       backend: () => new EmbeddedBackend(registry, first && `${first.host}:${first.port}`),
       close: async () => {
         unlisten();
+        unsubscribe();
         await registry.close();
         await Promise.all(served.map(async (each) => each.close()));
       },

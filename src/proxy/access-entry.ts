@@ -51,6 +51,7 @@ export class AccessEntry {
     record.status = ended.status;
     record.flag = ended.failure && FAILURES[ended.failure].flag;
     record.attempts = ended.attempts;
+    record.panic = ended.route?.service.view.panic ?? false;
     record.durationMs = ended.durationMs;
     record.upstreamMs = ended.upstreamMs;
     record.overheadMs = ended.overheadMs;

@@ -42,6 +42,8 @@ export interface ProxyContext {
   /** Of requests that reach no service. */
   readonly strayMeters: ServiceMeters;
   readonly accessLog: AccessLog | undefined;
+  /** Fields with `_` in their names are passed on. */
+  readonly allowUnderscores: boolean;
   readonly isTrustedProxy: (address: string) => boolean;
   /** A malformed request was turned away; `reason` is of a closed set. */
   readonly onRefused: (reason: string) => void;

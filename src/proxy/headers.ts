@@ -42,7 +42,6 @@ const FROM_REQUESTS: readonly FieldId[] = [
   ...HOP_BY_HOP,
   Field.http2Settings,
   Field.proxyAuthorization,
-  Field.underscored,
   Field.xForwardedFor,
   Field.xRequestId,
 ];
@@ -50,13 +49,17 @@ const FROM_REQUESTS: readonly FieldId[] = [
 const CLAIMS: readonly FieldId[] = [Field.forwarded, Field.xForwardedProto, Field.xForwardedHost, Field.xForwardedPort];
 const FROM_RESPONSES: readonly FieldId[] = [...HOP_BY_HOP, Field.http2Settings];
 
-/** Tables of what is cut from a request, by bits: 1 = the peer is not trusted, 2 = Host is replaced, 4 = no Expect. */
-const REQUEST_CUTS: readonly Uint8Array[] = Array.from({ length: 8 }, (_, bits) =>
+/**
+ * Tables of what is cut from a request, by bits: 1 = the peer is not trusted, 2 = Host is replaced, 4 = no Expect, 8 =
+ * no names with `_`.
+ */
+const REQUEST_CUTS: readonly Uint8Array[] = Array.from({ length: 16 }, (_, bits) =>
   among([
     ...FROM_REQUESTS,
     ...((bits & 1) === 0 ? [] : CLAIMS),
     ...((bits & 2) === 0 ? [] : [Field.host]),
     ...((bits & 4) === 0 ? [] : [Field.expect]),
+    ...((bits & 8) === 0 ? [] : [Field.underscored]),
   ]),
 );
 const RESPONSE_CUTS = among(FROM_RESPONSES);
@@ -66,6 +69,7 @@ const RESPONSE_CUTS_AND_LENGTH = among([...FROM_RESPONSES, Field.contentLength])
 export interface Forwarding {
   /** The peer is in `gateway.trustedProxies`. */
   readonly trusted: boolean;
+  readonly allowUnderscores: boolean;
   readonly address: Buffer;
   /** For a peer that is not trusted: all lines up to the value of `X-Forwarded-Host`, in one piece. */
   readonly lines: Buffer;
@@ -79,13 +83,21 @@ const FORWARDED_FOR_BYTES = bytesOf('X-Forwarded-For: ');
 const FORWARDED_HOST_BYTES = bytesOf(FORWARDED_HOST);
 const REQUEST_ID_BYTES = bytesOf(`\r\n${REQUEST_ID}`);
 
-export function forwarding(peer: string, port: number, encrypted: boolean, trusted: boolean): Forwarding {
+export function forwarding(options: {
+  readonly peer: string;
+  readonly port: number;
+  readonly encrypted: boolean;
+  readonly trusted: boolean;
+  readonly allowUnderscores: boolean;
+}): Forwarding {
+  const { peer, port, encrypted, trusted, allowUnderscores } = options;
   // ::ffff:192.0.2.1 is how a dual-stack socket spells an IPv4 peer.
   const address = peer.startsWith('::ffff:') ? peer.slice(7) : peer;
   const proto = `X-Forwarded-Proto: ${encrypted ? 'https' : 'http'}\r\n`;
   const portLine = `X-Forwarded-Port: ${port}\r\n`;
   return {
     trusted,
+    allowUnderscores,
     address: bytesOf(address),
     lines: bytesOf(`X-Forwarded-For: ${address}\r\n${proto}${portLine}${VIA}${FORWARDED_HOST}`),
     proto: bytesOf(proto),
@@ -161,9 +173,9 @@ export function writeRequestHead(
     run = head.nameStart[0] as number;
   }
   const dropExpect = head.minorVersion === 0 || head.framing === Framing.none;
-  const cuts = REQUEST_CUTS[
-    (from.trusted ? 0 : 1) | (head.targetIsAbsolute ? 2 : 0) | (dropExpect ? 4 : 0)
-  ] as Uint8Array;
+  const bits =
+    (from.trusted ? 0 : 1) | (head.targetIsAbsolute ? 2 : 0) | (dropExpect ? 4 : 0) | (from.allowUnderscores ? 0 : 8);
+  const cuts = REQUEST_CUTS[bits] as Uint8Array;
   at = copyFields(head, buffer, run, head.nameStart[head.count] as number, into, at, cuts);
   if (head.targetIsAbsolute) {
     at += HOST.copy(into, at);

@@ -36,12 +36,13 @@ export class OutgoingHead {
   #forwarding: Forwarding | undefined;
 
   write(head: RequestHead, source: Buffer, client: Transport, context: ProxyContext, websocket: boolean): void {
-    this.#forwarding ??= forwarding(
-      client.remoteAddress,
-      client.localPort,
-      client.encrypted,
-      context.isTrustedProxy(client.remoteAddress),
-    );
+    this.#forwarding ??= forwarding({
+      peer: client.remoteAddress,
+      port: client.localPort,
+      encrypted: client.encrypted,
+      trusted: context.isTrustedProxy(client.remoteAddress),
+      allowUnderscores: context.allowUnderscores,
+    });
     const original = (head.nameStart[head.count] as number) - head.methodStart;
     const needed = original + HEAD_ROOM_BYTES + (head.authorityEnd - head.authorityStart);
     if (needed <= COMMON_BYTES) {

@@ -21,6 +21,8 @@ export interface AccessRecord {
   /** The instance of the last attempt. */
   instance: string | undefined;
   attempts: number;
+  /** Too few instances were available, and probe verdicts were ignored. */
+  panic: boolean;
   durationMs: number;
   /** Time spent waiting on instances, over all attempts. */
   upstreamMs: number;
@@ -44,6 +46,7 @@ export function emptyAccessRecord(): AccessRecord {
     flag: undefined,
     instance: undefined,
     attempts: 0,
+    panic: false,
     durationMs: 0,
     upstreamMs: 0,
     overheadMs: 0,
@@ -90,6 +93,7 @@ export class AccessLog {
     this.#text(',"flag":', record.flag);
     this.#text(',"instance":', record.instance);
     this.#number(',"attempts":', record.attempts);
+    json.raw(record.panic ? ',"panic":true' : ',"panic":false');
     this.#number(',"durationMs":', record.durationMs);
     this.#number(',"upstreamMs":', record.upstreamMs);
     this.#number(',"overheadMs":', record.overheadMs);

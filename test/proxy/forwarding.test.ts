@@ -87,6 +87,11 @@ describe('the request as an instance gets it', () => {
     expect(lines.filter((line) => line.startsWith('X-Forwarded-'))).toHaveLength(4);
   });
 
+  it('has fields with an underscore only where the operator lets them', async () => {
+    await start({ allowUnderscores: true });
+    expect(await forwarded('GET / HTTP/1.1\r\nHost: web.localhost\r\nX_Tenant: 7\r\n\r\n')).toContain('X_Tenant: 7');
+  });
+
   it('is in origin form where the client sent an absolute target', async () => {
     await start();
     const lines = await forwarded('GET http://web.localhost:80/a?b HTTP/1.1\r\nHost: web.localhost:80\r\n\r\n');

@@ -130,6 +130,7 @@ export interface GatewayOptions {
   readonly bodyMinBytesPerSecond?: number;
   readonly bodyGraceMs?: number;
   readonly trusted?: (address: string) => boolean;
+  readonly allowUnderscores?: boolean;
 }
 
 /** The data path on real sockets, with the fleet reduced to a fixed list of instances of one service, `web`. */
@@ -208,6 +209,7 @@ export class TestGateway {
       limits,
       strayMeters: meters.row(0),
       accessLog: undefined,
+      allowUnderscores: options.allowUnderscores ?? false,
       isTrustedProxy: options.trusted ?? (() => false),
       onRefused: (reason) => this.refusals.push(reason),
       requests: 0,

@@ -27,6 +27,7 @@ test('a request is one line of JSON', () => {
     flag: 'UH',
     instance: 'i-1',
     attempts: 2,
+    panic: false,
     durationMs: 12.34567,
     upstreamMs: 12.1,
     overheadMs: 0.0199,
@@ -47,6 +48,7 @@ test('a request is one line of JSON', () => {
     flag: 'UH',
     instance: 'i-1',
     attempts: 2,
+    panic: false,
     durationMs: 12.346,
     upstreamMs: 12.1,
     overheadMs: 0.02,
@@ -102,7 +104,7 @@ describe('whatever comes in', () => {
         if (Number.isFinite(part.durationMs)) {
           expect(back.durationMs).toBeCloseTo(part.durationMs, 2);
         } else expect(back.durationMs).toBeNull();
-        expect(Object.keys(back)).toHaveLength(18);
+        expect(Object.keys(back)).toHaveLength(19);
       }),
       { numRuns: 300 },
     );
