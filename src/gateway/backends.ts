@@ -36,7 +36,7 @@ export function createBackend(config: RemoteRegistryConfig, deps: BackendDeps): 
       });
     }
     case 'static':
-      return new StaticBackend(config.services);
+      return new StaticBackend({ services: config.services });
     case 'zookeeper':
     case 'eureka':
     case 'kubernetes':
