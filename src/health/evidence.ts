@@ -5,8 +5,6 @@ import type { ProbeResult } from './threshold.ts';
 /** What a probe came to, as a metric label. `discarded`: negative, and not believed, or the gateway was unable to ask. */
 export type ProbeOutcome = 'pass' | 'degraded' | 'fail' | 'timeout' | 'discarded';
 
-export const PROBE_OUTCOMES: readonly ProbeOutcome[] = ['pass', 'degraded', 'fail', 'timeout', 'discarded'];
-
 /** One probe, for metrics. */
 export interface ProbeSample<Key> {
   readonly key: Key;

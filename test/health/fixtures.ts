@@ -1,4 +1,4 @@
-import type { Check, CheckKind, CheckTiming } from '../../src/core/check.ts';
+import type { Check, CheckKind, CheckTiming, HttpCheck } from '../../src/core/check.ts';
 import type { Clock } from '../../src/core/clock.ts';
 import type { CreateProbe, Probe, ProbeAnswer, ProbeTarget, Report } from '../../src/health/probe.ts';
 import type { TargetSpec } from '../../src/health/check-task.ts';
@@ -19,7 +19,7 @@ export function tcpCheck(part: Partial<CheckTiming> & { name?: string; port?: nu
 
 export function httpCheck(
   part: Partial<Extract<CheckKind, { type: 'http' | 'https' }> & CheckTiming> & { name?: string; port?: number } = {},
-): Check {
+): Check & HttpCheck {
   return {
     type: 'http',
     name: 'http',

@@ -66,7 +66,12 @@ export function createProbeFactory(options: ProbeFactoryOptions): CreateProbe {
   ): TlsOptions => {
     // Reads the system's certificates: only where TLS is spoken at all.
     context ??= tls.createSecureContext(options.ca === undefined ? {} : { ca: [...options.ca] });
-    return { context, name: hostNameOf(check.host ?? host), verify: check.verifyTls ?? true, protocol };
+    return {
+      context,
+      name: check.host === undefined ? host : hostNameOf(check.host),
+      verify: check.verifyTls ?? true,
+      protocol,
+    };
   };
   return (to, check, report) => {
     switch (check.type) {

@@ -22,8 +22,8 @@ const METHODS_WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH'])
 
 /** What all probes of one check have in common: thousands of instances share it. */
 export interface RequestTemplate {
-  /** Why there can be no request. */
-  readonly problem: string | undefined;
+  /** Why there can be no request to this target. */
+  readonly problemWith: (to: ProbeTarget) => string | undefined;
   readonly toHead: boolean;
   /** What the body must contain. */
   readonly wanted: Buffer | undefined;
@@ -49,9 +49,11 @@ export function requestTemplate(check: HttpCheck, userAgent: string): RequestTem
   const beforeHost = `${check.method} ${check.path} HTTP/1.1\r\nHost: `;
   const afterHost = `\r\n${[...fields.values()].join('\r\n')}\r\n\r\n`;
   const standardPort = check.type === 'https' ? 443 : 80;
+  const problem = problemOf(check, host);
   const whole = host === undefined ? undefined : `${beforeHost}${host}${afterHost}`;
   return {
-    problem: problemOf(check, host),
+    problemWith: (to) =>
+      problem ?? (AUTHORITY.test(addressOf(to)) ? undefined : 'the host of the instance is not valid'),
     toHead: check.method === 'HEAD',
     wanted:
       check.bodyContains === undefined || check.bodyContains === ''
@@ -78,6 +80,5 @@ function problemOf({ method, path, headers }: HttpCheck, host: string | undefine
 /** RFC 9110 section 7.2: the port only where it is not the scheme's own. */
 function authorityOf(to: ProbeTarget, standardPort: number): string {
   const authority = addressOf(to);
-  if (!AUTHORITY.test(authority)) throw new RangeError('the host of the instance is not valid');
   return to.port === standardPort ? authority.replace(/:\d+$/, '') : authority;
 }

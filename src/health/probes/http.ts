@@ -53,11 +53,12 @@ export class HttpProbe implements Probe {
   }
 
   start(): void {
-    const { problem } = this.#request;
+    const problem = this.#request.problemWith(this.#to);
     if (problem !== undefined) {
       this.#report({ result: 'fail', text: problem });
       return;
     }
+    if (this.#socket?.writable === false) this.close();
     this.#releaseKept();
     this.#reused = this.#socket !== undefined;
     if (this.#socket === undefined) this.#open();

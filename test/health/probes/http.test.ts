@@ -4,6 +4,8 @@ import https from 'node:https';
 import type { Socket } from 'node:net';
 import tls from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
+import { hostNameOf } from '../../../src/health/probes/connect.ts';
+import { requestTemplate } from '../../../src/health/probes/http-request.ts';
 import { httpCheck } from '../fixtures.ts';
 import { certificate, closedPort, probing, TestServers, until } from './run.ts';
 
@@ -334,6 +336,25 @@ describe('HttpProbe', () => {
     expect(answer.result).toBe('fail');
     expect(answer.text).toMatch(text);
     expect(connections()).toBe(0);
+  });
+
+  it('sends nothing to an instance whose host is none, and brackets an IPv6 address', async () => {
+    const answer = await probing(httpCheck(), { host: 'a b\r\nX: y', port: 80 }).run();
+    expect(answer).toEqual({ result: 'fail', text: 'the host of the instance is not valid' });
+    const to = (host: string, port: number) => ({ service: 'web', instanceId: 'web-1', host, port });
+    const { textFor } = requestTemplate(httpCheck(), 'test');
+    expect(textFor(to('fd00::1', 8080))).toContain('\r\nHost: [fd00::1]:8080\r\n');
+    expect(textFor(to('fd00::1', 80))).toContain('\r\nHost: [fd00::1]\r\n');
+    expect(textFor(to('web', 443))).toContain('\r\nHost: web:443\r\n');
+    expect(requestTemplate(httpCheck({ type: 'https' }), 'test').textFor(to('web', 443))).toContain(
+      '\r\nHost: web\r\n',
+    );
+    expect(['web', 'web:80', '[fd00::1]', '[fd00::1]:443'].map(hostNameOf)).toEqual([
+      'web',
+      'web',
+      'fd00::1',
+      'fd00::1',
+    ]);
   });
 
   it('never repeats in its evidence what the instance sent', async () => {
