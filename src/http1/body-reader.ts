@@ -106,7 +106,7 @@ export class BodyReader {
 
   /**
    * Takes what belongs to the body out of `buffer[start, end)`. Returns the offset behind it (below `end` only where
-   * the body is done), or -1 where the chunked coding is broken: nothing of this read was handed on then.
+   * the body is done), or -1 where the chunked coding is broken: nothing from there on was handed on then.
    */
   read(buffer: Buffer, start: number, end: number, sink: BodySink): number {
     switch (this.#framing) {
@@ -126,7 +126,7 @@ export class BodyReader {
         else sink.onBody(buffer, start, end);
         return end;
       case Framing.chunked:
-        return this.#readChunked(buffer, start, end, sink);
+        return this.#readChunks(buffer, start, end, sink);
     }
   }
 
@@ -139,11 +139,23 @@ export class BodyReader {
   }
 
   #encode(buffer: Buffer, start: number, end: number, sink: BodySink): void {
-    let at = writeChunkSize(scratch, 0, end - start);
-    at += buffer.copy(scratch, at, start, end);
-    scratch[at] = CR;
-    scratch[at + 1] = LF;
-    sink.onBody(scratch, 0, at + 2);
+    for (let from = start; from < end; from += READ_BUFFER_BYTES) {
+      const stop = Math.min(end, from + READ_BUFFER_BYTES);
+      let at = writeChunkSize(scratch, 0, stop - from);
+      at += buffer.copy(scratch, at, from, stop);
+      scratch[at] = CR;
+      scratch[at + 1] = LF;
+      sink.onBody(scratch, 0, at + 2);
+    }
+  }
+
+  /** In turns that scratch has room for: what was held back while another request was answered can be longer. */
+  #readChunks(buffer: Buffer, start: number, end: number, sink: BodySink): number {
+    let at = start;
+    do {
+      at = this.#readChunked(buffer, at, Math.min(end, at + READ_BUFFER_BYTES), sink);
+    } while (at >= 0 && at < end && !this.done);
+    return at;
   }
 
   #readChunked(buffer: Buffer, start: number, end: number, sink: BodySink): number {

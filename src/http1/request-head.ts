@@ -108,15 +108,13 @@ export class RequestHead extends Head {
       if (buffer[start + i] !== VERSION[i]) return this.refuse(i < 5 ? REFUSALS.badRequestLine : REFUSALS.badVersion);
     }
     const minorAt = start + VERSION.length;
-    if (minorAt + 2 >= end) {
-      // What has come may already be wrong, and no more may ever come.
-      if (minorAt + 1 < end && buffer[minorAt + 1] !== CR)
-        return this.refuse(versionRefusal(buffer[minorAt + 1] as number));
-      return INCOMPLETE;
-    }
+    // What has come may already be wrong, and no more may ever come.
+    if (minorAt >= end) return INCOMPLETE;
     const minor = (buffer[minorAt] as number) - 0x30;
     if (minor !== 0 && minor !== 1) return this.refuse(REFUSALS.badVersion);
+    if (minorAt + 1 >= end) return INCOMPLETE;
     if (buffer[minorAt + 1] !== CR) return this.refuse(versionRefusal(buffer[minorAt + 1] as number));
+    if (minorAt + 2 >= end) return INCOMPLETE;
     if (buffer[minorAt + 2] !== LF) return this.refuse(REFUSALS.bareCr);
     this.minorVersion = minor;
     return minorAt + 3;
