@@ -76,6 +76,8 @@ export class ServerConnection extends LazyTimer implements TransportSink, BodySi
   #heldEnd = 0;
   #consuming = false;
   #paused = false;
+  /** What came is not understood, so that there may be more of it. */
+  #refused = false;
   #closeNext = false;
   #lingered = 0;
   #bodyBeganMs = 0;
@@ -139,7 +141,7 @@ export class ServerConnection extends LazyTimer implements TransportSink, BodySi
   finish(keepAlive: boolean, nowMs: number): void {
     if (this.#state === State.closed || this.#state === State.linger) return;
     if (!keepAlive || this.#closeNext || this.#state === State.body || this.#state === State.tunnel) {
-      this.#linger();
+      this.#close();
       return;
     }
     this.#state = State.idle;
@@ -339,9 +341,18 @@ export class ServerConnection extends LazyTimer implements TransportSink, BodySi
   }
 
   #refuse(refusal: Refusal | undefined, answered: boolean): void {
+    this.#refused = true;
     if (!answered) this.#state = State.wait;
     this.clearDeadline();
     this.#handler.onRefused(refusal, answered);
+  }
+
+  /** Nothing unread, nothing unwritten: FIN and close in one. Else the client needs the time to read its answer. */
+  #close(): void {
+    this.transport.batch?.flush();
+    const unread = this.#state !== State.wait || this.#held !== undefined || this.#refused;
+    if (unread || this.transport.writing) this.#linger();
+    else this.transport.destroy();
   }
 
   #linger(): void {

@@ -66,6 +66,10 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
   #websocket = false;
   #hasBody = false;
   #requestEnded = false;
+  /** Bytes of the body that have just been read and are neither sent nor kept. */
+  #arrived: Buffer | undefined;
+  #arrivedStart = 0;
+  #arrivedEnd = 0;
   #beganMs = 0;
   #bytesIn = 0;
 
@@ -143,8 +147,7 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
     this.#bytesIn += end - start;
     switch (this.#phase) {
       case Phase.reading:
-        this.#kept.append(buffer, start, end);
-        this.#tryNext();
+        this.#beginWithBody(buffer, start, end);
         break;
       case Phase.connecting:
         this.#kept.append(buffer, start, end);
@@ -157,6 +160,16 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
       default:
       // Answered already: what still comes is dropped.
     }
+  }
+
+  /** With an idle connection at hand, the first bytes leave from where they were read. */
+  #beginWithBody(buffer: Buffer, start: number, end: number): void {
+    this.#arrived = buffer;
+    this.#arrivedStart = start;
+    this.#arrivedEnd = end;
+    this.#tryNext();
+    if (this.#arrived && this.#phase === Phase.connecting) this.#kept.append(buffer, start, end);
+    this.#arrived = undefined;
   }
 
   onRequestEnd(): void {
@@ -209,29 +222,36 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
   // Step 5.
   #send(): void {
     const { client } = this.#attempt.upstream as PooledConnection;
-    const { stage } = this.#context;
-    const { start: headStart, end: headEnd } = this.#head;
-    const head = this.#head.buffer as Buffer;
-    const body = this.#hasBody ? this.#kept.bytes : undefined;
+    const { start, end } = this.#head;
     this.#phase = Phase.waiting;
     this.#attempt.sent = 'partial';
     client.begin(this, this.#method === Method.head);
-    let taken: boolean;
-    if (body === undefined) {
-      this.#context.batch.add(client.transport, head, headStart, headEnd);
-      taken = true;
-    } else {
-      stage.reserve(headEnd - headStart + this.#kept.length);
-      const bodyAt = stage.start + head.copy(stage.buffer, stage.start, headStart, headEnd);
-      const end = bodyAt + body.copy(stage.buffer, bodyAt, 0, this.#kept.length);
-      taken = client.transport.write(stage.buffer, stage.start, end);
-      if (!taken) stage.pin(end);
-      if (!this.#replayable || this.#kept.overLimit) this.#kept.letGo();
-    }
+    let taken = true;
+    if (this.#hasBody) taken = this.#sendWithBody(client);
+    else this.#context.batch.add(client.transport, this.#head.buffer as Buffer, start, end);
     if (this.#requestEnded) this.#awaitResponse();
     // Without a body, onRequestEnd follows in this very turn.
     else if (!this.#hasBody || taken) this.#goOnReading();
     else this.#holdBack();
+  }
+
+  /** The head, what is kept of the body, and what has just come of it, in one write. */
+  #sendWithBody(client: ClientConnection): boolean {
+    const { stage } = this.#context;
+    const { start: headStart, end: headEnd } = this.#head;
+    const arrived = this.#arrived;
+    this.#arrived = undefined;
+    if (arrived && (this.#replayable || this.#kept.length > 0))
+      this.#kept.append(arrived, this.#arrivedStart, this.#arrivedEnd);
+    const kept = this.#kept.bytes;
+    stage.reserve(headEnd - headStart + this.#kept.length + READ_BUFFER_BYTES * 2);
+    let end = stage.start + (this.#head.buffer as Buffer).copy(stage.buffer, stage.start, headStart, headEnd);
+    if (kept) end += kept.copy(stage.buffer, end, 0, this.#kept.length);
+    else if (arrived) end += arrived.copy(stage.buffer, end, this.#arrivedStart, this.#arrivedEnd);
+    const taken = client.transport.write(stage.buffer, stage.start, end);
+    if (!taken) stage.pin(end);
+    if (!this.#replayable || this.#kept.overLimit) this.#kept.letGo();
+    return taken;
   }
 
   #sendBody(buffer: Buffer, start: number, end: number): void {
