@@ -73,6 +73,8 @@ export interface ServerPlan {
   arguments(dataDir: string): readonly string[];
   /** Answers true as soon as the server serves. */
   ready(): Promise<boolean>;
+  /** For servers that are slow to start. Default 20000. */
+  readonly readyMs?: number;
 }
 
 /** A server process of our own on loopback, with the accidents that happen to servers. */
@@ -108,10 +110,14 @@ export class RealServer {
     child.stderr.on('data', keep);
     child.once('error', (error) => keep(Buffer.from(String(error))));
     try {
-      await until(`${this.#plan.name} serves`, () => {
-        if (child.exitCode !== null) throw new Error(`${this.#plan.name} ended: ${this.#log.slice(-2000)}`);
-        return this.#plan.ready();
-      });
+      await until(
+        `${this.#plan.name} serves`,
+        () => {
+          if (child.exitCode !== null) throw new Error(`${this.#plan.name} ended: ${this.#log.slice(-2000)}`);
+          return this.#plan.ready();
+        },
+        this.#plan.readyMs,
+      );
     } catch (error) {
       await this.kill();
       throw new Error(`${this.#plan.name} did not start: ${this.#log.slice(-2000)}`, { cause: error });
