@@ -60,7 +60,7 @@ export function errorOf(reply: HttpReply, label: RegistryLabel): Error {
   const setting = settingAtFault(said);
   if (setting !== undefined) return refusal(reply, label, `refused our query: ${said}; check registries[].${setting}`);
   if (reply.status === 429) {
-    const text = `has too many connections from us (${said}); lower registries[].maxWatches, or raise its limits.http_max_conns_per_client`;
+    const text = `has too many connections from us (${said}); raise its limits.http_max_conns_per_client, or name fewer services in registries[].services`;
     return new RegistryUnreachable(label, reply.endpoint, { fault: 'unwell', text });
   }
   if (reply.status >= 500) {

@@ -64,7 +64,7 @@ export class ConsulBackend implements RegistryBackend {
       registry: options.name,
       addressSetting: 'address',
       resetHint:
-        'or we have all the connections its limits.http_max_conns_per_client allows: lower registries[].maxWatches',
+        'if it works for few services, raise its limits.http_max_conns_per_client, or name fewer in registries[].services',
     };
     this.#heartbeatMs = options.heartbeatMs ?? 10_000;
     this.#connectMs = options.connectMs ?? 3000;

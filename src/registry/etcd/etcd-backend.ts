@@ -1,17 +1,16 @@
-import { setMaxListeners } from 'node:events';
-import { setImmediate } from 'node:timers/promises';
 import { sleep, type Clock } from '../../core/clock.ts';
 import type { Instance } from '../../core/instance.ts';
 import type { Interest, OnSkip, RegistryBackend, RegistryEvent, RegistryInfo } from '../backend.ts';
-import { abortReason } from '../http-exchange.ts';
 import { interleave } from '../interleave.ts';
-import { AllEndpointsFailed, RegistryUnreachable } from '../network-fault.ts';
 import { stoppable } from '../stoppable.ts';
 import type { TlsMaterial } from '../tls-material.ts';
 import { normalizePrefix, rangesOf } from './keys.ts';
-import type { Header, WatchReply } from './messages.ts';
+import type { Layout } from './layout.ts';
+import type { Header, KeyRange, KeyValue, WatchReply } from './messages.ts';
+import { Members } from './members.ts';
 import { Roster } from './roster.ts';
-import { Compacted, EtcdSession, type SessionOptions, type WatchReplies } from './session.ts';
+import type { EtcdSession, Page, SessionOptions } from './session.ts';
+import { Compacted, type WatchReplies } from './watch-replies.ts';
 
 export interface EtcdOptions {
   /** The registry's name in the configuration; messages carry it. */
@@ -20,6 +19,8 @@ export interface EtcdOptions {
   readonly endpoints: readonly string[];
   /** Keys are `<prefix><service>/<instance>`. A missing final slash is added; empty = the whole store. */
   readonly prefix: string;
+  /** Default `auto`. */
+  readonly layout?: Layout | undefined;
   readonly username?: string | undefined;
   readonly password?: string | undefined;
   /** Asked for at every connection, so that rotated certificates are used. Only for `https://` endpoints. */
@@ -38,20 +39,15 @@ export interface EtcdOptions {
   readonly onSkip: OnSkip;
 }
 
-/** A list, the revision it holds at, and the changes after it. */
-interface Opening {
+/** A list that has begun well: its first page is there. */
+interface Reading {
   readonly session: EtcdSession;
-  readonly header: Header;
   readonly roster: Roster;
-  readonly services: ReadonlyMap<string, readonly Instance[]>;
+  readonly first: Page;
+  readonly rest: AsyncIterable<Page>;
 }
 
-type WatchOpening = Opening & { readonly replies: WatchReplies };
-
-/** Instances told without letting anything else run: nothing else waits for the network while a table is handed over. */
-const BREATH_INSTANCES = 1000;
-
-/** How often a list that is compacted away under our hands is begun again. */
+/** How often a list that is compacted away under our hands is begun again before the registry counts as lost. */
 const LIST_ATTEMPTS = 3;
 
 /**
@@ -66,7 +62,7 @@ export class EtcdBackend implements RegistryBackend {
   readonly #options: EtcdOptions;
   readonly #session: SessionOptions;
   readonly #heartbeatMs: number;
-  #preferred = 0;
+  readonly #members: Members;
   #info: RegistryInfo = { endpoint: undefined, leader: undefined, revision: undefined };
 
   constructor(options: EtcdOptions) {
@@ -84,6 +80,7 @@ export class EtcdBackend implements RegistryBackend {
       maxKeys: options.maxKeys ?? 1_000_000,
       clock: options.clock,
     };
+    this.#members = new Members(options.endpoints, options.tls, this.#session);
     this.maxSilenceMs = 2 * (this.#heartbeatMs + this.#session.requestMs) + this.#session.connectMs;
   }
 
@@ -91,10 +88,14 @@ export class EtcdBackend implements RegistryBackend {
     return stoppable(signal, (inner) => this.#watch(interest, inner));
   }
 
-  async list(interest: Interest, signal: AbortSignal): Promise<ReadonlyMap<string, readonly Instance[]>> {
-    const { session, services } = await this.#onSomeMember(signal, (member) => this.#list(member, interest));
-    session.close();
-    return services;
+  list(interest: Interest, signal: AbortSignal): Promise<ReadonlyMap<string, readonly Instance[]>> {
+    return this.#members.use(signal, async (session) => {
+      try {
+        return await this.#listAll(session, interest);
+      } finally {
+        session.close();
+      }
+    });
   }
 
   info(): RegistryInfo {
@@ -102,49 +103,62 @@ export class EtcdBackend implements RegistryBackend {
   }
 
   async *#watch(interest: Interest, signal: AbortSignal): AsyncGenerator<RegistryEvent, void, undefined> {
-    let opening = await this.#onSomeMember(signal, (member) => this.#listAndWatch(member, interest));
-    const { session } = opening;
+    let reading = await this.#members.use(signal, (member) => this.#begin(member, interest));
+    const { session } = reading;
+    /** Services that must be called absent unless the list has them. */
+    const owed = new Set(interest.kind === 'services' ? interest.names : []);
     try {
-      const gone = interest.kind === 'services' ? interest.names : new Set<string>();
-      yield* this.#tell(opening, gone);
-      while (true) {
+      for (let attempt = 1; ; attempt += 1) {
         try {
-          yield* this.#follow(opening, interest, signal);
+          const header = yield* this.#tell(reading, owed);
+          const replies = await session.watch(this.#ranges(interest), header.revision + 1n);
+          yield this.#heard(session, header);
+          attempt = 0;
+          yield* this.#follow(session, reading.roster, replies, interest, signal);
         } catch (error) {
-          if (!(error instanceof Compacted)) throw error;
-          // We were too slow for the history that is kept. The same member lists it all again: nothing is lost, and
-          // nobody needs to be told that the registry was.
-          const before = opening.roster;
-          opening = await this.#listAndWatch(session, interest);
-          yield* this.#tell(opening, before.services);
+          if (!(error instanceof Compacted) || attempt === LIST_ATTEMPTS) throw error;
         }
+        // We were too slow for the history that is kept. The same member lists it all again: nothing is lost, and
+        // nobody needs to be told that the registry was.
+        for (const service of reading.roster.services) owed.add(service);
+        reading = await this.#begin(session, interest);
       }
     } catch (error) {
-      // The next watch tries another member first.
-      if (!signal.aborted) this.#preferred += 1;
+      if (!signal.aborted) this.#members.demote();
       throw error;
     } finally {
       session.close();
     }
   }
 
-  /** The whole truth as of the list. `before`: services to call absent unless they are in it. */
-  async *#tell(opening: WatchOpening, before: Iterable<string>): AsyncGenerator<RegistryEvent, void, undefined> {
-    for (const service of before) if (!opening.services.has(service)) yield { kind: 'absent', service };
-    let told = 0;
-    for (const [service, instances] of opening.services) {
-      yield { kind: 'reset', service, instances };
-      told += instances.length;
-      if (told < BREATH_INSTANCES) continue;
-      told = 0;
-      await setImmediate();
+  /** The whole truth, service by service as the pages come in; the answer is the revision it holds at. */
+  async *#tell({ roster, first, rest }: Reading, owed: Set<string>): AsyncGenerator<RegistryEvent, Header, undefined> {
+    let service = '';
+    let instances: Instance[] = [];
+    for await (const pairs of pairsOf(first, rest)) {
+      for (const pair of pairs) {
+        const entered = roster.enter(pair);
+        if (!entered) continue;
+        // Keys of one service have a prefix in common, so they come one after another.
+        if (entered.service !== service && instances.length > 0) {
+          yield { kind: 'reset', service, instances };
+          instances = [];
+        }
+        service = entered.service;
+        instances.push(entered);
+      }
     }
-    yield this.#heard(opening.session, opening.header);
+    if (instances.length > 0) yield { kind: 'reset', service, instances };
+    for (const each of owed) if (!roster.has(each)) yield { kind: 'absent', service: each };
+    owed.clear();
+    return first.header;
   }
 
   /** Changes and signs of life, until something throws. */
   async *#follow(
-    { session, roster, replies }: WatchOpening,
+    session: EtcdSession,
+    roster: Roster,
+    replies: WatchReplies,
     interest: Interest,
     signal: AbortSignal,
   ): AsyncGenerator<RegistryEvent, void, undefined> {
@@ -166,7 +180,7 @@ export class EtcdBackend implements RegistryBackend {
     interest: Interest,
     signal: AbortSignal,
   ): AsyncGenerator<Header, void, undefined> {
-    const [range] = rangesOf(this.#session.prefix, interest);
+    const [range] = this.#ranges(interest);
     if (!range) return;
     let term: bigint | undefined;
     // The first one at once, to learn the leader.
@@ -179,62 +193,32 @@ export class EtcdBackend implements RegistryBackend {
     }
   }
 
-  async #listAndWatch(session: EtcdSession, interest: Interest): Promise<WatchOpening> {
-    const ranges = rangesOf(this.#session.prefix, interest);
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        const opening = await this.#list(session, interest);
-        return { ...opening, replies: await session.watch(ranges, opening.header.revision + 1n) };
-      } catch (error) {
-        if (!(error instanceof Compacted) || attempt === LIST_ATTEMPTS) throw error;
-      }
-    }
-  }
-
-  async #list(session: EtcdSession, interest: Interest): Promise<Opening> {
+  async #begin(session: EtcdSession, interest: Interest): Promise<Reading> {
     const { prefix } = this.#session;
+    const { layout = 'auto', onSkip } = this.#options;
+    const rest = session.pages(this.#ranges(interest));
+    const first = await rest.next();
+    if (first.done === true) throw new Error('a list has no page');
+    return { session, roster: new Roster({ prefix, interest, layout, onSkip }), first: first.value, rest };
+  }
+
+  async #listAll(session: EtcdSession, interest: Interest): Promise<ReadonlyMap<string, readonly Instance[]>> {
     for (let attempt = 1; ; attempt += 1) {
-      const roster = new Roster({ prefix, interest, onSkip: this.#options.onSkip });
-      const services = new Map<string, Instance[]>();
+      const services = new Map<string, readonly Instance[]>();
       try {
-        const header = await session.list(rangesOf(prefix, interest), (pair) => {
-          const entered = roster.enter(pair);
-          if (!entered) return;
-          const instances = services.get(entered.service);
-          if (instances) instances.push(entered);
-          else services.set(entered.service, [entered]);
-        });
-        return { session, header, roster, services };
+        const reading = await this.#begin(session, interest);
+        for await (const event of this.#tell(reading, new Set())) {
+          if (event.kind === 'reset') services.set(event.service, event.instances);
+        }
+        return services;
       } catch (error) {
         if (!(error instanceof Compacted) || attempt === LIST_ATTEMPTS) throw error;
       }
     }
   }
 
-  /** The first member that can do the work does it. A refusal counts for all of them: they share users and keys. */
-  async #onSomeMember<T>(signal: AbortSignal, work: (session: EtcdSession) => Promise<T>): Promise<T> {
-    const { endpoints } = this.#options;
-    setMaxListeners(0, signal);
-    const tls = await this.#options.tls?.();
-    const failures: RegistryUnreachable[] = [];
-    const start = this.#preferred;
-    for (let turn = 0; turn < endpoints.length; turn += 1) {
-      const endpoint = endpoints[(start + turn) % endpoints.length] ?? '';
-      let session: EtcdSession | undefined;
-      try {
-        session = await EtcdSession.open(endpoint, tls, this.#session, signal);
-        const done = await work(session);
-        this.#preferred = start + turn;
-        return done;
-      } catch (error) {
-        session?.close();
-        if (signal.aborted) throw abortReason(signal);
-        if (!(error instanceof RegistryUnreachable)) throw error;
-        failures.push(error);
-      }
-    }
-    const [first] = failures;
-    throw first && failures.length === 1 ? first : new AllEndpointsFailed(this.#session, failures);
+  #ranges(interest: Interest): readonly KeyRange[] {
+    return rangesOf(this.#session.prefix, interest);
   }
 
   #heard(session: EtcdSession, header: Header): RegistryEvent {
@@ -242,4 +226,9 @@ export class EtcdBackend implements RegistryBackend {
     this.#info = { ...this.#info, endpoint: session.endpoint, revision };
     return { kind: 'synced', revision };
   }
+}
+
+async function* pairsOf(first: Page, rest: AsyncIterable<Page>): AsyncGenerator<readonly KeyValue[], void, undefined> {
+  yield first.pairs;
+  for await (const page of rest) yield page.pairs;
 }

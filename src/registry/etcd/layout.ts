@@ -5,26 +5,31 @@ import { parseAddress } from '../address.ts';
 /** Larger values are no registrations. etcd's own limit is 1.5 MiB. */
 const MAX_VALUE_BYTES = 65_536;
 
+/** `auto` tells the layout of each value from the value. */
+export type Layout = 'auto' | 'json' | 'grpc' | 'bare';
+
 /**
- * One instance out of a value. The layout is told from the value itself, so that a prefix may hold all three while
- * services move from one to another:
- * - the project's own JSON: `{"host": "10.0.0.7", "port": 80, "weight"?, "zone"?, "version"?, "metadata"?, …}`
- * - gRPC naming (clientv3/naming/endpoints): `{"Op": 0, "Addr": "10.0.0.7:80", "Metadata": …}`
- * - a bare `10.0.0.7:80`
+ * One instance out of a value. With `auto` a prefix may hold all layouts, as while services move from one to another:
+ * - `json`, the project's own: `{"host": "10.0.0.7", "port": 80, "weight"?, "zone"?, "version"?, "metadata"?, …}`
+ * - `grpc`, gRPC naming (clientv3/naming/endpoints): `{"Op": 0, "Addr": "10.0.0.7:80", "Metadata": …}`
+ * - `bare`: `10.0.0.7:80`
  */
-export function parseValue(service: string, id: string, value: Buffer): ParsedRecord {
+export function parseValue(service: string, id: string, value: Buffer, layout: Layout): ParsedRecord {
   if (value.length > MAX_VALUE_BYTES)
     return refuse(`the value has ${value.length} bytes; ${MAX_VALUE_BYTES} are allowed`);
   const text = value.toString('utf8').trim();
-  if (!text.startsWith('{')) return parseRecord(text, { service, id });
-  let json: unknown;
+  const isJson = text.startsWith('{');
+  if (!isJson)
+    return layout === 'auto' || layout === 'bare' ? parseRecord(text, { service, id }) : other('bare', layout);
+  let fields: Record<string, unknown>;
   try {
-    json = JSON.parse(text);
+    fields = JSON.parse(text) as Record<string, unknown>;
   } catch (error) {
     return refuse(`the value is not JSON: ${error instanceof Error ? error.message : String(error)}`.slice(0, 200));
   }
-  const fields = json as Record<string, unknown>;
-  if (fields['Addr'] !== undefined && fields['host'] === undefined) return parseGrpcNaming(service, id, json);
+  const found = fields['Addr'] !== undefined && fields['host'] === undefined ? 'grpc' : 'json';
+  if (layout !== 'auto' && layout !== found) return other(found, layout);
+  if (found === 'grpc') return parseGrpcNaming(service, id, fields);
   // The key is the identity: an id inside the value could not be found again when the key is deleted.
   return parseRecord({ ...fields, id }, { service, id });
 }
@@ -49,6 +54,10 @@ function textsOf(metadata: unknown): Record<string, string> {
     typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' ? [[key, String(value)]] : [],
   );
   return Object.fromEntries(texts.slice(0, RECORD_LIMITS.metadataEntries)) as Record<string, string>;
+}
+
+function other(found: Layout, wanted: Layout): ParsedRecord {
+  return refuse(`the value has the layout "${found}", and registries[].layout is "${wanted}"`);
 }
 
 function refuse(why: string): ParsedRecord {

@@ -3,12 +3,13 @@ import { isName, NAME_RULE } from '../../core/names.ts';
 import type { Interest, OnSkip, RegistryEvent } from '../backend.ts';
 import { quote } from '../record.ts';
 import { idOfRest, splitKey } from './keys.ts';
-import { parseValue } from './layout.ts';
+import { parseValue, type Layout } from './layout.ts';
 import type { KeyValue } from './messages.ts';
 
 export interface RosterOptions {
   readonly prefix: string;
   readonly interest: Interest;
+  readonly layout: Layout;
   readonly onSkip: OnSkip;
 }
 
@@ -27,6 +28,11 @@ export class Roster {
     return this.#services.keys();
   }
 
+  /** Whether the service has an instance. */
+  has(service: string): boolean {
+    return this.#services.has(service);
+  }
+
   /** Instances told. */
   get size(): number {
     return this.#size;
@@ -42,7 +48,7 @@ export class Roster {
       this.#options.onSkip({ service, id, why: `key ${quote(key)} makes the same id as ${quote(owner)}` });
       return undefined;
     }
-    const parsed = parseValue(service, id, value);
+    const parsed = parseValue(service, id, value, this.#options.layout);
     if (!parsed.ok) {
       this.#options.onSkip({ service, id, why: parsed.why });
       return undefined;

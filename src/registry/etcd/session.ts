@@ -3,7 +3,8 @@ import { RegistryRefusal } from '../backend.ts';
 import { Deadline } from '../deadline.ts';
 import { RegistryUnreachable, type RegistryLabel } from '../network-fault.ts';
 import type { TlsMaterial } from '../tls-material.ts';
-import { GrpcConnection, GrpcStatus, type GrpcCall, type Metadata } from './grpc.ts';
+import { GrpcStatus } from './grpc-call.ts';
+import { GrpcConnection, type Metadata } from './grpc.ts';
 import { rangeAfter } from './keys.ts';
 import {
   AUTHENTICATE,
@@ -16,7 +17,6 @@ import {
   statusLeader,
   WATCH,
   watchCreateRequest,
-  watchReply,
   type Header,
   type KeyRange,
   type KeyValue,
@@ -25,6 +25,7 @@ import {
 } from './messages.ts';
 import { MalformedMessage } from './protobuf.ts';
 import { errorOf, isAuthOff, isCompacted, wantsNewToken } from './verdict.ts';
+import { Compacted, repliesOf, WatchCompacted, type WatchReplies } from './watch-replies.ts';
 
 export interface SessionOptions extends RegistryLabel {
   readonly prefix: string;
@@ -39,22 +40,11 @@ export interface SessionOptions extends RegistryLabel {
   readonly clock: Clock;
 }
 
-/** The history we asked for is gone: what is known must be listed again. */
-export class Compacted extends RegistryUnreachable {
-  override readonly name = 'Compacted';
-
-  constructor(label: RegistryLabel, endpoint: string, cause: Error) {
-    const text = `compacted the history faster than we read it (${cause.message}); lengthen its compaction period`;
-    super(label, endpoint, { fault: 'unwell', text }, cause);
-  }
+/** A part of a list; the header is that of the whole list. */
+export interface Page {
+  readonly header: Header;
+  readonly pairs: readonly KeyValue[];
 }
-
-/** As the server says it of a watch: the revision it is compacted to. */
-class WatchCompacted extends Error {
-  override readonly name = 'WatchCompacted';
-}
-
-export type WatchReplies = AsyncGenerator<WatchReply, void, undefined>;
 
 /** Large enough for a page of large registrations. */
 const MAX_MESSAGE_BYTES = 67_108_864;
@@ -105,26 +95,32 @@ export class EtcdSession {
   }
 
   /**
-   * Calls `onPair` for every key of the ranges, all as of one revision, which it returns. The first page comes from a
-   * quorum, so the revision is not older than the call. Throws `Compacted` where it did not live long enough.
+   * Every key of the ranges, page by page, in the order of keys within a range, and all as of one revision. The first
+   * page comes from a quorum, so the revision is not older than the call. Throws `Compacted` where it did not live long
+   * enough. There is at least one page, which may be empty.
    */
-  async list(ranges: readonly KeyRange[], onPair: (pair: KeyValue) => void): Promise<Header> {
+  async *pages(ranges: readonly KeyRange[]): AsyncGenerator<Page, void, undefined> {
+    const [first, ...others] = ranges;
+    if (!first) return;
     let header: Header | undefined;
     let count = 0;
-    for (const range of ranges) {
-      let rest: KeyRange | undefined = range;
-      while (rest) {
-        const page: RangeReply = await this.#page(rest, header?.revision ?? 0n);
-        header ??= page.header;
-        page.pairs.forEach(onPair);
-        count += page.pairs.length;
-        if (count > this.#options.maxKeys) throw this.tooManyKeys();
-        const last = page.pairs.at(-1);
-        rest = page.more && last ? rangeAfter(rest, last.rawKey) : undefined;
+    let range: KeyRange | undefined = first;
+    let coming = this.#page(first, 0n);
+    while (range) {
+      const page: RangeReply = await coming;
+      header ??= page.header;
+      count += page.pairs.length;
+      if (count > this.#options.maxKeys) throw this.tooManyKeys();
+      const last = page.pairs.at(-1);
+      range = page.more && last ? rangeAfter(range, last.rawKey) : others.shift();
+      if (range) {
+        // Asked for before this one is used, so that the server works while we do.
+        coming = this.#page(range, header.revision);
+        // Awaited in the next turn. If nobody comes for a next turn, its failure is nobody's either.
+        coming.catch(() => undefined);
       }
+      yield { header, pairs: page.pairs };
     }
-    if (!header) throw new Error('a list needs a range');
-    return header;
   }
 
   /** A round to a quorum and back: proof of life of the connection, the member, the cluster, and our permission. */
@@ -254,18 +250,4 @@ export class EtcdSession {
     if (!(error instanceof GrpcStatus)) return error;
     return isCompacted(error) ? new Compacted(context, this.endpoint, error) : errorOf(error, context);
   }
-}
-
-async function* repliesOf(call: GrpcCall): WatchReplies {
-  for await (const message of call.messages()) {
-    const reply = watchReply(message);
-    if (reply.canceled) throw cancellation(reply);
-    yield reply;
-  }
-}
-
-/** A cancelled watch gives its reason in words only, and of compaction in a field only. */
-function cancellation(reply: WatchReply): Error {
-  if (reply.compactRevision > 0n) return new WatchCompacted(`compacted at revision ${reply.compactRevision}`);
-  return new GrpcStatus(0, reply.cancelReason === '' ? 'the watch was cancelled without a reason' : reply.cancelReason);
 }

@@ -1,6 +1,6 @@
 import { RegistryRefusal } from '../backend.ts';
 import { RegistryUnreachable, type RegistryLabel } from '../network-fault.ts';
-import type { GrpcStatus } from './grpc.ts';
+import type { GrpcStatus } from './grpc-call.ts';
 
 /** What an operator must know to act on a refusal. */
 export interface VerdictContext extends RegistryLabel {

@@ -162,7 +162,9 @@ describe.skipIf(absent)('a real Consul', () => {
     const interest: Interest = { kind: 'services', names: new Set(names) };
     const error = await ended(watch(backend([small.url]), interest), 15_000);
     expect(error).toBeInstanceOf(RegistryUnreachable);
-    expect(error.message).toContain('limits.http_max_conns_per_client allows: lower registries[].maxWatches');
+    expect(error.message).toContain(
+      'raise its limits.http_max_conns_per_client, or name fewer in registries[].services',
+    );
   });
 
   it('behind a black hole is given up after a heartbeat and its deadline, and reached again when it heals', async () => {

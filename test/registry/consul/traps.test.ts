@@ -358,7 +358,7 @@ describe('what is wrong is said', () => {
 
   it.each([
     [500, 'No cluster leader', 'answered that it cannot serve: No cluster leader (status 500)'],
-    [429, 'Too Many Requests', 'lower registries[].maxWatches'],
+    [429, 'Too Many Requests', 'or name fewer services in registries[].services'],
     [404, '<html>', "what answers there is not Consul's HTTP API (status 404: <html>); check registries[].address"],
     [301, '', 'status 301: no explanation'],
     [500, '\u001b[31m\n', 'cannot serve: [31m'],

@@ -216,7 +216,7 @@ describe.skipIf(absent)('a real etcd', () => {
     const endpoints = [`http://127.0.0.1:${String(port)}`, `http://127.0.0.1:${hole.port}`, etcd.url];
     await etcd.put(`${PREFIX}web/a`, '10.0.0.1:80');
     const source = backend(endpoints, { connectMs: 300 });
-    await seen(watch(source), 'a');
+    expect(ids(await watch(source).synced(5000))).toBe('a');
     expect(source.info().endpoint).toBe(etcd.url);
     await until('the leader', () => /^[0-9a-f]+$/.test(source.info().leader ?? ''));
   });

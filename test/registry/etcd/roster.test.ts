@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { isName } from '../../../src/core/names.ts';
 import type { Interest, RegistryEvent } from '../../../src/registry/backend.ts';
 import { idOfRest, normalizePrefix, prefixRange, rangesOf, splitKey } from '../../../src/registry/etcd/keys.ts';
-import { parseValue } from '../../../src/registry/etcd/layout.ts';
+import { parseValue, type Layout } from '../../../src/registry/etcd/layout.ts';
 import { Roster } from '../../../src/registry/etcd/roster.ts';
 
 const anyText = fc.uint8Array({ minLength: 1 }).map((bytes) => Buffer.from(bytes).toString('utf8'));
@@ -13,7 +13,7 @@ function roster(interest = ALL): { roster: Roster; skips: string[] } {
   const skips: string[] = [];
   const onSkip = ({ service, id, why }: { service: string; id: string; why: string }): void =>
     void skips.push(`${service}/${id}: ${why}`);
-  return { roster: new Roster({ prefix: '/services/', interest, onSkip }), skips };
+  return { roster: new Roster({ prefix: '/services/', interest, layout: 'auto', onSkip }), skips };
 }
 
 function pair(key: string, value: unknown = '10.0.0.1:80'): { key: string; rawKey: Buffer; value: Buffer } {
@@ -68,8 +68,8 @@ describe('a key', () => {
 });
 
 describe('a value', () => {
-  const read = (value: unknown): unknown => {
-    const parsed = parseValue('web', 'a', pair('', value).value);
+  const read = (value: unknown, layout: Layout = 'auto'): unknown => {
+    const parsed = parseValue('web', 'a', pair('', value).value, layout);
     return parsed.ok ? parsed.instance : parsed.why;
   };
 
@@ -126,9 +126,26 @@ describe('a value', () => {
     expect(read(value)).toMatch(/\w{3}/);
   });
 
+  it('must have the layout that was configured, if one was', () => {
+    const values: Record<string, unknown> = {
+      json: { host: '10.0.0.7', port: 80 },
+      grpc: { Op: 0, Addr: '10.0.0.7:80' },
+      bare: '10.0.0.7:80',
+    };
+    for (const layout of ['json', 'grpc', 'bare'] as const) {
+      for (const [found, value] of Object.entries(values)) {
+        if (found === layout) expect(read(value, layout)).toMatchObject({ host: '10.0.0.7', port: 80 });
+        else
+          expect(read(value, layout)).toBe(
+            `the value has the layout "${found}", and registries[].layout is "${layout}"`,
+          );
+      }
+    }
+  });
+
   it('never throws', () => {
-    fc.assert(fc.property(fc.uint8Array(), (bytes) => void parseValue('web', 'a', Buffer.from(bytes))));
-    fc.assert(fc.property(fc.json(), (json) => void parseValue('web', 'a', Buffer.from(json))));
+    fc.assert(fc.property(fc.uint8Array(), (bytes) => void parseValue('web', 'a', Buffer.from(bytes), 'auto')));
+    fc.assert(fc.property(fc.json(), (json) => void parseValue('web', 'a', Buffer.from(json), 'auto')));
     const field = fc.constantFrom('host', 'port', 'Addr', 'Op', 'Metadata', 'weight', 'metadata', '__proto__');
     fc.assert(fc.property(fc.dictionary(field, fc.jsonValue()), (value) => void read(value)));
   });

@@ -100,7 +100,8 @@ describe('compaction', () => {
       if (turn === 0) each.compacted(40n);
     };
     const observation = await watch(etcd).synced(3000);
-    await seen(observation, ['10.0.0.2']);
+    await observation.until('the second list', () => observation.counts.synced > 1, 3000);
+    expect(hosts(observation)).toEqual(['10.0.0.2']);
     expect(etcd.starts).toEqual([6n, 51n]);
     expect(observation.end).toBeUndefined();
   });
@@ -117,8 +118,10 @@ describe('compaction', () => {
     const observation = await watch(etcd).synced(3000);
     expect(hosts(observation, 'pay')).toEqual(['10.0.0.3']);
     first?.compacted(40n);
+    await observation.until('pay to be called absent', () => !observation.table.has('pay'), 3000);
     await seen(observation, ['10.0.0.2']);
     expect([...observation.table.keys()]).toEqual(['web']);
+    await expect.poll(() => etcd.starts.length).toBe(2);
     expect(etcd.starts).toEqual([6n, 51n]);
     expect([observation.end, observation.violations]).toEqual([undefined, []]);
   });
@@ -290,9 +293,11 @@ describe('signs of life', () => {
     let probes = 0;
     etcd.onProbe = () => ({ revision: BigInt((probes += 1)) });
     const clock = new ManualClock();
-    await watch(etcd, { clock, heartbeatMs: 10_000 }).synced(3000);
-    await expect.poll(() => probes).toBe(1);
+    const observation = watch(etcd, { clock, heartbeatMs: 10_000 });
+    // The second one comes from the first heartbeat, once its requests and their deadlines are done.
+    await observation.until('the first heartbeat', () => observation.counts.synced === 2, 3000);
     await expect.poll(() => clock.pending).toBe(1);
+    expect(probes).toBe(1);
     clock.advance(9_999);
     expect(clock.pending).toBe(1);
     clock.advance(1);
@@ -315,7 +320,8 @@ describe('several endpoints', () => {
     await ended(observation);
     const again = new Observation(source, ALL);
     watching.push(again);
-    await seen(again, ['10.0.0.2']);
+    await again.synced(3000);
+    expect(hosts(again)).toEqual(['10.0.0.2']);
     expect(source.info().endpoint).toBe(first.url);
   });
 
