@@ -7,6 +7,7 @@ import { explain } from './explain.ts';
 import { Followers } from './followers.ts';
 import { nearMatches } from './near.ts';
 import { problem } from './problem.ts';
+import { diffTables, type RegistryDiff } from './registry-diff.ts';
 import { API_HEADER, API_VERSION, type ServiceSummary } from './reports.ts';
 import { findMember, reportInstance, reportService, summarize, totalWeight } from './service-report.ts';
 
@@ -58,6 +59,7 @@ GET  /api/services/NAME/instances/ID              one instance
 POST /api/services/NAME/instances/ID/drain        take it out of rotation
 POST /api/services/NAME/instances/ID/undrain      let it in again
 GET  /api/registries                              where instances come from, and how fresh that is
+GET  /api/registries/A/diff/B                     what one registry has and another lacks
 GET  /api/events                                  what changed and why (?after=N, ?service=NAME; ?follow as SSE)
 POST /api/reload                                  read the configuration anew
 GET  /api/version
@@ -167,6 +169,19 @@ function hostOf(question: string): string | undefined {
 function addGateway(app: Hono, deps: AdminDeps): void {
   const followers = new Followers(deps);
   app.get('/api/registries', (c) => c.json({ registries: deps.registries() }));
+  app.get('/api/registries/:first/diff/:second', (c) => {
+    const { first, second } = c.req.param();
+    const names = deps.registries().map(({ name }) => name);
+    const unknown = [first, second].find((name) => !names.includes(name));
+    const one = deps.registryTable(first);
+    const other = deps.registryTable(second);
+    if (unknown !== undefined || !one || !other) {
+      return problem(404, `there is no registry ${JSON.stringify(unknown?.slice(0, 128))}`, {
+        near: nearMatches(unknown ?? '', names),
+      });
+    }
+    return c.json({ first, second, ...diffTables(one, other) } satisfies RegistryDiff);
+  });
   app.get('/api/version', (c) => c.json(deps.build));
   app.get('/api/events', (c) => {
     const after = wholeNumber(c, 'after') ?? 0;

@@ -1,3 +1,4 @@
+import type { RegistryTable } from './registry-diff.ts';
 import type { Clock } from '../core/clock.ts';
 import type { TargetEvidence } from '../health/evidence.ts';
 import type { Origin } from '../registry/merge.ts';
@@ -28,6 +29,8 @@ export interface AdminDeps {
   /** What each registry says of the instance. */
   originsOf(service: string, instance: string): readonly Origin[];
   registries(): readonly RegistryReport[];
+  /** What one registry has, in our names; undefined: there is none of this name. */
+  registryTable(name: string): RegistryTable | undefined;
   /** Reads the configuration anew. Never rejects for what the file holds. */
   reload(): Promise<ReloadOutcome>;
   /** A request of the API failed for a bug of ours. */

@@ -288,6 +288,7 @@ export class Gateway {
       probesOf: (member) => this.#probing.evidenceOf(member),
       originsOf: (service, instance) => this.#registries.merge.origins(service, instance),
       registries: () => this.#registries.statuses().map(reportOf),
+      registryTable: (name) => this.#registries.tableOf(name),
       reload: () => this.reload(),
       onBug: (error) => {
         this.#log.error('defect in the admin API', { error });

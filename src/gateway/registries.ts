@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { EmbeddedRegistryConfig, RegistryConfig } from '../config/config.ts';
 import type { AddressPolicy } from '../core/address.ts';
 import type { Clock } from '../core/clock.ts';
+import type { Instance } from '../core/instance.ts';
 import type { Random } from '../core/random.ts';
 import type { OnSkip, RegistryBackend } from '../registry/backend.ts';
 import { createRegistryApp } from '../registry/embedded/api/app.ts';
@@ -101,6 +102,15 @@ export class Registries {
 
   statuses(): SourceStatus[] {
     return [...this.#running.values()].map(({ source }) => source.status());
+  }
+
+  /** What one registry has; undefined where there is none of this name. */
+  tableOf(name: string): ReadonlyMap<string, readonly Instance[]> | undefined {
+    const source = this.#running.get(name)?.source;
+    if (!source) return undefined;
+    return new Map(
+      source.services().map((service) => [service, source.tableOf(service).map(({ instance }) => instance)]),
+    );
   }
 
   /** Takes over a changed list: what stays the same is not touched. Returns what changed, for people. */

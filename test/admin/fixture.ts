@@ -88,6 +88,7 @@ export class AdminFixture {
           decides: true,
         },
       ],
+      registryTable: () => undefined,
       registries: () => [
         { name: 'local', type: 'embedded', state: 'synced', ageMs: 12, services: 1, instances: 3, held: [] },
       ],
