@@ -2,6 +2,7 @@ import { Alarm, type TimingWheel, type WheelEntry } from '../core/wheel.ts';
 
 export type FreezeReason = 'event-loop-lag' | 'out-of-resources';
 
+/** `frozen: true` comes once per freeze and reason. */
 export type FreezeEvent =
   | { readonly frozen: true; readonly reason: FreezeReason; readonly detail: string }
   | { readonly frozen: false; readonly forMs: number; readonly discarded: number };
@@ -35,6 +36,8 @@ export class SelfWatch {
   readonly #beat: WheelEntry;
   #distrustUntilMs = Number.NEGATIVE_INFINITY;
   #frozenSinceMs: number | undefined;
+  /** Told already, of the current freeze. */
+  readonly #reasons = new Set<FreezeReason>();
   #discarded = 0;
   #discardedEver = 0;
   #freezes = 0;
@@ -112,10 +115,13 @@ export class SelfWatch {
 
   #begin(reason: FreezeReason, detail: string, nowMs: number): void {
     this.#wheel.schedule(this.#thaw, Math.max(nowMs, this.#distrustUntilMs) + this.#quietMs);
-    if (this.#frozenSinceMs !== undefined) return;
-    this.#frozenSinceMs = nowMs;
-    this.#discarded = 0;
-    this.#freezes++;
+    if (this.#frozenSinceMs === undefined) {
+      this.#frozenSinceMs = nowMs;
+      this.#discarded = 0;
+      this.#freezes++;
+      this.#reasons.clear();
+    } else if (this.#reasons.has(reason)) return;
+    this.#reasons.add(reason);
     this.#onFreeze({ frozen: true, reason, detail });
   }
 

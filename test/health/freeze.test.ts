@@ -176,6 +176,24 @@ describe('a prober that doubts itself', () => {
     expect(prober.stateOf(0)).toBe('failing');
   });
 
+  it('tells each reason of a freeze once, and its end once', () => {
+    const { clock, prober, probes, freezes } = setUp(() => undefined);
+    for (let key = 0; key < 5; key++) prober.track(target(key, { checks: [tcpCheck()] }));
+    clock.advance(500);
+    clock.stall(300);
+    clock.stall(300);
+    probes.behaviour = () => ({ afterMs: 0, answer: NO_DESCRIPTORS });
+    prober.track(target(9));
+    clock.advance(100);
+    clock.stall(300);
+    expect(freezes.map((event) => event.frozen && event.reason)).toEqual(['event-loop-lag', 'out-of-resources']);
+    expect(prober.stats).toMatchObject({ frozen: true, freezes: 1 });
+    probes.behaviour = answering;
+    clock.advance(10_000);
+    expect(freezes.map(({ frozen }) => frozen)).toEqual([true, true, false]);
+    expect(prober.stats).toMatchObject({ frozen: false, freezes: 1 });
+  });
+
   it('does not take reports for missing that lie unread because of its own stall', () => {
     const { clock, prober, verdicts } = setUp(answering);
     const ttl = {

@@ -86,9 +86,9 @@ export async function closedPort(): Promise<number> {
   return port;
 }
 
-/** Waits for something that another process or the kernel does; fails loudly after five seconds. */
+/** Waits for something that another process or the kernel does; fails loudly after ten seconds. */
 export async function until(holds: () => boolean): Promise<void> {
-  const endMs = performance.now() + 5000;
+  const endMs = performance.now() + 10_000;
   while (!holds()) {
     if (performance.now() > endMs) throw new Error('what was waited for has not come');
     await new Promise((resolve) => setTimeout(resolve, 5));
