@@ -78,11 +78,15 @@ export class ServerConnection extends LazyTimer implements TransportSink, BodySi
   #paused = false;
   /** What came is not understood, so that there may be more of it. */
   #refused = false;
+  /** The client said that this request is its last. */
+  #last = false;
   #closeNext = false;
   #lingered = 0;
+  /** When the body began; moved on by the time for which it was held back. */
   #bodyBeganMs = 0;
   #bodySeenBytes = 0;
   #bodySeenMs = 0;
+  #pausedMs = 0;
 
   constructor(options: ServerConnectionOptions, handler: RequestHandler) {
     super(options.wheel);
@@ -115,13 +119,14 @@ export class ServerConnection extends LazyTimer implements TransportSink, BodySi
   pauseBody(): void {
     if (this.#paused || this.#state === State.closed) return;
     this.#paused = true;
+    this.#pausedMs = this.#options.clock.now();
     this.transport.pause();
   }
 
   resumeBody(): void {
     if (!this.#paused || this.#state === State.closed) return;
     this.#paused = false;
-    if (this.#state === State.body) this.#beginBodyTimer();
+    if (this.#state === State.body) this.#goOnTiming();
     this.transport.resume();
   }
 
@@ -197,6 +202,8 @@ export class ServerConnection extends LazyTimer implements TransportSink, BodySi
     } else if (this.#state === State.idle) {
       if (this.#closeNext) this.#linger();
       else if (this.#held) this.#releaseHeld();
+    } else if (this.#state === State.linger) {
+      this.#schedule(LINGER_MS);
     }
   }
 
@@ -283,6 +290,7 @@ export class ServerConnection extends LazyTimer implements TransportSink, BodySi
       this.#refuse(requestHead.refusal, false);
       return end;
     }
+    this.#last = !requestHead.keepAlive;
     this.#body.begin(requestHead.framing, requestHead.bodyLength, Output.wire);
     if (requestHead.framing === Framing.none) {
       this.#state = State.wait;
@@ -291,8 +299,7 @@ export class ServerConnection extends LazyTimer implements TransportSink, BodySi
       if (this.#state === State.wait) this.#handler.onRequestEnd();
     } else {
       this.#state = State.body;
-      this.#bodyBeganMs = this.#options.clock.now();
-      this.#beginBodyTimer();
+      this.#beginTiming();
       this.#handler.onRequest(requestHead, buffer);
     }
     return parsed;
@@ -313,9 +320,18 @@ export class ServerConnection extends LazyTimer implements TransportSink, BodySi
     return stop;
   }
 
-  #beginBodyTimer(): void {
+  #beginTiming(): void {
     const nowMs = this.#options.clock.now();
-    this.#bodySeenBytes = this.#body.contentBytes;
+    this.#bodyBeganMs = nowMs;
+    this.#bodySeenMs = nowMs;
+    this.#bodySeenBytes = 0;
+    this.setDeadline(nowMs + Math.min(this.#options.bodyIdleMs, this.#options.bodyGraceMs));
+  }
+
+  /** After a pause of our own, which must not count against the client. */
+  #goOnTiming(): void {
+    const nowMs = this.#options.clock.now();
+    this.#bodyBeganMs += nowMs - this.#pausedMs;
     this.#bodySeenMs = nowMs;
     this.setDeadline(nowMs + Math.min(this.#options.bodyIdleMs, this.#options.bodyGraceMs));
   }
@@ -324,20 +340,18 @@ export class ServerConnection extends LazyTimer implements TransportSink, BodySi
   #checkBody(nowMs: number): void {
     const { bodyIdleMs, bodyMinBytesPerSecond, bodyGraceMs } = this.#options;
     const bytes = this.#body.contentBytes;
-    const sinceMs = nowMs - this.#bodySeenMs;
-    const tooSlow = bytes - this.#bodySeenBytes < (bodyMinBytesPerSecond * sinceMs) / 1000;
-    if (!this.#paused && (tooSlow || (bytes === this.#bodySeenBytes && sinceMs >= bodyIdleMs))) {
+    if (bytes !== this.#bodySeenBytes) {
+      this.#bodySeenBytes = bytes;
+      this.#bodySeenMs = nowMs;
+    }
+    const ageMs = nowMs - this.#bodyBeganMs;
+    const tooSlow = ageMs >= bodyGraceMs && bytes < (bodyMinBytesPerSecond * ageMs) / 1000;
+    const restingMs = nowMs - this.#bodySeenMs;
+    if (!this.#paused && (tooSlow || restingMs >= bodyIdleMs)) {
       this.#refuse(undefined, true);
       return;
     }
-    this.#bodySeenBytes = bytes;
-    this.#bodySeenMs = nowMs;
-    this.setDeadline(nowMs + Math.min(bodyIdleMs, bodyGraceMs));
-  }
-
-  /** How long the request has been coming, milliseconds; for logs. */
-  get bodyAgeMs(): number {
-    return this.#options.clock.now() - this.#bodyBeganMs;
+    this.setDeadline(nowMs + Math.min(bodyIdleMs - (this.#paused ? 0 : restingMs), bodyGraceMs));
   }
 
   #refuse(refusal: Refusal | undefined, answered: boolean): void {
@@ -347,10 +361,13 @@ export class ServerConnection extends LazyTimer implements TransportSink, BodySi
     this.#handler.onRefused(refusal, answered);
   }
 
-  /** Nothing unread, nothing unwritten: FIN and close in one. Else the client needs the time to read its answer. */
+  /**
+   * Nothing unread, nothing unwritten: FIN and close in one. Else the client needs the time to read its answer, and
+   * what it may be sending meanwhile must not be met by RST (RFC 9112 section 9.6).
+   */
   #close(): void {
     this.transport.batch?.flush();
-    const unread = this.#state !== State.wait || this.#held !== undefined || this.#refused;
+    const unread = this.#state !== State.wait || this.#held !== undefined || this.#refused || !this.#last;
     if (unread || this.transport.writing) this.#linger();
     else this.transport.destroy();
   }
@@ -361,7 +378,8 @@ export class ServerConnection extends LazyTimer implements TransportSink, BodySi
     this.#held = undefined;
     this.transport.end();
     this.transport.resume();
-    this.#schedule(LINGER_MS);
+    // An answer that is still leaving has the time that a part of a body has.
+    this.#schedule(this.transport.writing ? Math.max(LINGER_MS, this.#options.bodyIdleMs) : LINGER_MS);
   }
 
   #hold(buffer: Buffer, start: number, end: number): number {
