@@ -3,6 +3,7 @@ import { RegistryRefusal, type Interest, type RegistryEvent } from '../backend.t
 import { RegistryUnreachable, type RegistryLabel } from '../network-fault.ts';
 import type { ConsulApi } from './api.ts';
 import { wantedNames } from './catalog.ts';
+import { Changes } from './changes.ts';
 import { Cursor } from './cursor.ts';
 import { Mailbox, type Truth } from './mailbox.ts';
 import { ServiceLoops, type ServiceLoopsOptions } from './service-loops.ts';
@@ -19,7 +20,7 @@ export interface ConsulWatchOptions extends RegistryLabel, Omit<ServiceLoopsOpti
 }
 
 /** Every registration anywhere wakes the catalog, and its answer names all services. */
-const CATALOG_RATE: Rate = { burst: 10, perSecond: 1 };
+const CATALOG_RATE: Rate = { burst: 20, perSecond: 2 };
 
 /**
  * One watch: the services of the interest, and with interest in all, the catalog for names that come and go. Whatever
@@ -60,7 +61,11 @@ export class ConsulWatch {
       this.#run(this.#beat());
       if (this.#options.interest.kind === 'all') this.#run(this.#followCatalog());
       else this.#open(this.#options.interest.names);
-      yield* this.#mailbox.read();
+      const changes = new Changes();
+      for await (const event of this.#mailbox.read()) {
+        if (event.kind === 'synced') yield event;
+        else yield* changes.of(event);
+      }
     } finally {
       this.#signal.removeEventListener('abort', onAbort);
       this.#loops.close();

@@ -1,7 +1,12 @@
 import type { RegistryEvent } from '../backend.ts';
 
 /** The whole truth about one service: a later one makes an earlier one pointless. */
-export type Truth = Extract<RegistryEvent, { kind: 'reset' | 'absent' }>;
+export type Truth = Extract<RegistryEvent, { kind: 'reset' | 'absent' }> & {
+  /** Of another history than the truths before it: the index went backwards. */
+  readonly restarted?: boolean;
+};
+
+type Synced = Extract<RegistryEvent, { kind: 'synced' }>;
 
 /**
  * What many loops have found, for one reader. Keeps only the newest truth per service, so that a slow reader is told
@@ -9,12 +14,13 @@ export type Truth = Extract<RegistryEvent, { kind: 'reset' | 'absent' }>;
  */
 export class Mailbox {
   readonly #truths = new Map<string, Truth>();
-  #synced: Extract<RegistryEvent, { kind: 'synced' }> | undefined;
+  #synced: Synced | undefined;
   #failure: { readonly error: unknown } | undefined;
   #wake: (() => void) | undefined;
 
   put(truth: Truth): void {
-    this.#truths.set(truth.service, truth);
+    const restarted = truth.restarted === true || this.#truths.get(truth.service)?.restarted === true;
+    this.#truths.set(truth.service, restarted ? { ...truth, restarted } : truth);
     this.#wake?.();
   }
 
@@ -30,7 +36,7 @@ export class Mailbox {
     this.#wake?.();
   }
 
-  async *read(): AsyncGenerator<RegistryEvent, void, undefined> {
+  async *read(): AsyncGenerator<Truth | Synced, void, undefined> {
     while (true) {
       if (this.#failure) throw this.#failure.error;
       const event = this.#next();
@@ -39,7 +45,7 @@ export class Mailbox {
     }
   }
 
-  #next(): RegistryEvent | undefined {
+  #next(): Truth | Synced | undefined {
     for (const truth of this.#truths.values()) {
       this.#truths.delete(truth.service);
       return truth;

@@ -31,6 +31,8 @@ interface Loop {
   told: string | undefined;
   /** It has one of the `maxWatches` places. */
   isHeld: boolean;
+  /** The next answer is the first of another history. */
+  restarted: boolean;
 }
 
 function isStopped(loop: Loop): boolean {
@@ -73,7 +75,14 @@ export class ServiceLoops {
   /** Idempotent. */
   add(service: string): void {
     if (this.#loops.has(service)) return;
-    const loop = { service, cursor: new Cursor(), stop: new AbortController(), told: undefined, isHeld: false };
+    const loop = {
+      service,
+      cursor: new Cursor(),
+      stop: new AbortController(),
+      told: undefined,
+      isHeld: false,
+      restarted: false,
+    };
     this.#loops.set(service, loop);
     this.#run(this.#follow(loop));
   }
@@ -148,6 +157,7 @@ export class ServiceLoops {
     try {
       const answer = await this.#api.health(service, wait, loop.told !== ABSENT, stop.signal);
       const isUsable = cursor.advance(answer);
+      if (!isUsable) loop.restarted = true;
       if (isUsable || waitMs === 0) this.#tell(loop, answer.index, answer.body, answer.endpoint);
     } catch (error) {
       if (!isStopped(loop)) throw error;
@@ -162,7 +172,11 @@ export class ServiceLoops {
     const now = isAbsent ? ABSENT : fingerprint(instances);
     const isNews = now !== loop.told;
     loop.told = now;
-    const truth: Truth = isAbsent ? { kind: 'absent', service } : { kind: 'reset', service, instances };
+    const { restarted } = loop;
+    loop.restarted = false;
+    const truth: Truth = isAbsent
+      ? { kind: 'absent', service, restarted }
+      : { kind: 'reset', service, instances, restarted };
     this.#options.onAnswer(service, index, isNews ? truth : undefined);
   }
 

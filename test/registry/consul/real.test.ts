@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/core/clock.ts';
 import { seededRandom } from '../../../src/core/random.ts';
@@ -187,8 +188,9 @@ describe.skipIf(absent)('a real Consul', () => {
     const reading = (async () => {
       for await (const event of source.watch(WEB, controller.signal)) {
         if (event.kind === 'synced') isSynced = true;
-        else if (event.kind === 'reset')
-          for (const each of event.instances) if (!arrivals.has(each.port)) arrivals.set(each.port, performance.now());
+        else if (event.kind === 'reset' || event.kind === 'upsert')
+          for (const each of event.kind === 'reset' ? event.instances : [event.instance])
+            if (!arrivals.has(each.port)) arrivals.set(each.port, performance.now());
       }
     })();
     await until('the watch', () => isSynced);
@@ -313,4 +315,37 @@ describe.skipIf(absent)('a Consul behind TLS', () => {
       'check registries[].address',
     );
   });
+});
+
+describe.skipIf(absent)('a Consul cluster of three', () => {
+  it('is followed through the death of its leader without an empty moment', async () => {
+    const servers = await ConsulServer.startCluster(3);
+    servers.forEach((each) => open.push(each));
+    const leader = (await servers[0]!.call('GET', '/v1/status/leader')) as string;
+    const peers = (await servers[0]!.call('GET', '/v1/operator/raft/configuration')) as {
+      Servers: { Node: string; Address: string }[];
+    };
+    const leaderAt = Number(peers.Servers.find((each) => each.Address === leader)?.Node.split('-')[1]);
+    const [asked, other] = servers.filter((_, at) => at !== leaderAt);
+    await asked!.register({ ID: 'a', Name: 'web', Address: '10.0.0.1', Port: 80 });
+    const source = backend([asked!.url], { requestMs: 5000 });
+    const absences: number[] = [];
+    let observation = await watch(source).synced(10_000);
+    await servers[leaderAt]!.server.kill();
+    // As `follow` would: whenever a watch is lost, another begins.
+    const endMs = performance.now() + 8000;
+    while (performance.now() < endMs) {
+      await Promise.race([observation.ended, pause(250)]);
+      if (!observation.end) continue;
+      absences.push(observation.counts.absent);
+      expect(observation.end.error).toBeInstanceOf(RegistryUnreachable);
+      observation = watch(source);
+    }
+    await observation.synced(10_000);
+    expect(states(observation)).toBe('a up 1');
+    expect([...absences, observation.counts.absent].every((count) => count === 0)).toBe(true);
+    await asked!.register({ ID: 'b', Name: 'web', Address: '10.0.0.2', Port: 80 });
+    await seen(observation, 'a up 1,b up 1');
+    expect(await other!.call('GET', '/v1/status/leader')).not.toBe(leader);
+  }, 60_000);
 });
