@@ -41,7 +41,8 @@ export class Probing {
         router.metersOf(sample.service)?.probe(sample.type, sample.outcome);
       },
       onFreeze: (event) => {
-        log.warn('probe verdicts frozen', { ...event });
+        if (event.frozen) log.warn('probe verdicts are frozen: the gateway itself is in trouble', { ...event });
+        else log.info('probe verdicts count again', { ...event });
       },
       trafficSuccessMs: (slot) => fleet.figures.lastSuccessMs[slot] || undefined,
     });
