@@ -244,9 +244,12 @@ export class ZookeeperConnection {
       this.#answered = 0;
     }
     this.#repliedMs = this.#heardMs;
-    if (code === 0) due.resolve(reader);
-    else if (code === CODE.sessionExpired) this.#lose('reset', `our session expired; ${this.#advice}`);
-    else due.reject(new ServerVerdict(code));
+    if (code === 0) {
+      due.resolve(reader);
+      return;
+    }
+    if (code === CODE.sessionExpired) this.#lose('reset', `our session expired; ${this.#advice}`);
+    due.reject(this.#error ?? new ServerVerdict(code));
   }
 
   /** The shorter of what we asked for and what the server granted: it cannot stretch the time a loss goes unnoticed. */

@@ -26,7 +26,7 @@ async function harness(valueOf: (instance: Instance) => unknown): Promise<Regist
       chroot: '',
       path: PATH,
       layout: 'auto',
-      sessionTimeoutMs: 1500,
+      sessionTimeoutMs: 3000,
       connectMs: 1000,
       requestMs: 2000,
       clock: systemClock,
@@ -111,7 +111,7 @@ const traits: RegistryTraits = {
   lacks: {},
   lossNames: { address: /127\.0\.0\.1:\d+/, setting: /registries\[\]\.connect/ },
   refusalNames: /registries\[\]\.auth\.user and registries\[\]\.auth\.password/,
-  halfOpenMs: 4000,
+  halfOpenMs: 6000,
 };
 
 if (zookeeperClasses === undefined) {
