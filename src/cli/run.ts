@@ -32,6 +32,7 @@ export const run: Verb = {
       version: ctx.version,
       nodeVersion: ctx.process.nodeVersion,
       owner: ctx.process,
+      cluster: { host: ctx.env['KUBERNETES_SERVICE_HOST'], port: ctx.env['KUBERNETES_SERVICE_PORT'] },
       script: { path: ctx.env['PATH'] ?? '/usr/bin:/bin', kill: ctx.process.kill },
     }).catch((error: unknown) => {
       ctx.stderr.write(`fairlead: ${error instanceof Error ? error.message : String(error)}\n`);

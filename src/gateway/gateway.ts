@@ -20,6 +20,7 @@ import { fileAt, type SinkFiles, standardStream } from '../telemetry/sink-files.
 import { Timeline } from '../telemetry/timeline.ts';
 import { Figures } from '../upstream/figures.ts';
 import { Fleet } from '../upstream/fleet.ts';
+import type { ClusterAddress } from './backends.ts';
 import { createDataPlane, type DataPlane } from './data-plane.ts';
 import { fleetSource } from './fleet-source.ts';
 import { observeFleet } from './observing.ts';
@@ -37,6 +38,8 @@ export interface GatewayOptions {
   readonly version: string;
   readonly nodeVersion: string;
   readonly owner: LockOwner;
+  /** Where a registry of type kubernetes finds the API server of its own cluster. */
+  readonly cluster: ClusterAddress;
   /** What script probes run with. */
   readonly script: { readonly path: string; readonly kill: (pid: number, signal: 'SIGKILL') => void };
 }
@@ -108,6 +111,7 @@ export class Gateway {
       addresses: () => addresses,
       stateDir: config.gateway.stateDir,
       owner: options.owner,
+      cluster: options.cluster,
     });
     this.#dataPlane = createDataPlane({
       ...parts,

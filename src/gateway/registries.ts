@@ -19,7 +19,7 @@ import { type InstanceStanding, isUp, standingOf } from '../telemetry/fleet-sour
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Timeline } from '../telemetry/timeline.ts';
 import type { Fleet } from '../upstream/fleet.ts';
-import { createBackend, type RemoteRegistryConfig } from './backends.ts';
+import { type ClusterAddress, createBackend, type RemoteRegistryConfig } from './backends.ts';
 import { observeSource } from './observe-source.ts';
 import { type ServedApp, serveApp } from './serve-app.ts';
 
@@ -33,6 +33,7 @@ export interface RegistriesOptions {
   readonly addresses: () => AddressPolicy;
   readonly stateDir: string | undefined;
   readonly owner: LockOwner;
+  readonly cluster: ClusterAddress;
 }
 
 const STATUS_WORDS: Readonly<Record<InstanceStanding, string>> = {
@@ -195,9 +196,9 @@ export class Registries {
   }
 
   #connect(config: RemoteRegistryConfig): Opened {
-    const { clock, random } = this.#options;
+    const { clock, random, cluster } = this.#options;
     return {
-      backend: (onSkip) => createBackend(config, { clock, random, onSkip }),
+      backend: (onSkip) => createBackend(config, { clock, random, cluster, onSkip }),
       close: () => Promise.resolve(),
     };
   }
