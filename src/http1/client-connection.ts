@@ -108,6 +108,11 @@ export class ClientConnection implements TransportSink, BodySink {
   onBytes(buffer: Buffer, start: number, end: number): void {
     switch (this.#state) {
       case State.head:
+        if (this.transport.batch) {
+          // The request has not left yet: this is no answer to it, and the answer must not go to the next one.
+          this.#fail('reset', 'bytes before the request');
+          return;
+        }
         this.responseBegan = true;
         if (this.#held) {
           const joined = Buffer.concat([this.#held, buffer.subarray(start, end)]);

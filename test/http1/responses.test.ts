@@ -5,6 +5,8 @@ import { ClientConnection, type ResponseHandler } from '../../src/http1/client-c
 import { Framing } from '../../src/http1/framing.ts';
 import { INCOMPLETE, REFUSED } from '../../src/http1/head.ts';
 import { ResponseHead } from '../../src/http1/response-head.ts';
+import { Stage } from '../../src/http1/stage.ts';
+import { WriteBatch } from '../../src/http1/write-batch.ts';
 import { MemoryTransport } from './memory-transport.ts';
 import { ACCEPTED_HEADS, REFUSED_RESPONSES } from './response-vectors.ts';
 import { byteByByte, everySplit, inPieces, latin1, LIMITS } from './server-view.ts';
@@ -225,6 +227,19 @@ describe('a connection to an instance', () => {
     expect([client.closed, transport.destroyed, idleClosed()]).toEqual([true, true, 1]);
     await Promise.resolve();
     expect(idleClosed()).toBe(1);
+  });
+
+  it('takes nothing for the answer to a request that has not left yet', async () => {
+    const stage = new Stage();
+    const batch = new WriteBatch(stage);
+    const { client, transport, listener } = answer([latin1('HTTP/1.1 204 x\r\n\r\n')]);
+    client.begin(listener, false);
+    batch.add(transport, latin1('GET'), 0, 3);
+    transport.arrive(latin1('HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n'));
+    expect(listener.told.at(-1)).toBe('reset: bytes before the request');
+    expect([client.responseBegan, transport.destroyed]).toEqual([false, true]);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(transport.sent).toBe('');
   });
 
   it.each(['fin', 'error'])('is closed by %s while idle, and says so once', async (how) => {
