@@ -1,7 +1,7 @@
 import { isIPv6 } from 'node:net';
 import { addressOf, instance, type Instance, type RegisteredState } from '../../core/instance.ts';
 import { isName } from '../../core/names.ts';
-import { idOfAddress } from '../address.ts';
+import { idOfAddress, shortHash } from '../address.ts';
 import type { Endpoint, Slice } from './slice.ts';
 
 /**
@@ -17,7 +17,7 @@ export function joinSlices(service: string, slices: Iterable<Slice>): Instance[]
     for (const each of endpoints) {
       const address = addressOf(each);
       const known = byAddress.get(address);
-      if (!known || fitness(each) > fitness(known)) byAddress.set(address, each);
+      if (!known || isBetter(each, known)) byAddress.set(address, each);
     }
   }
   const inOrder = [...byAddress].sort(([one], [other]) => (one < other ? -1 : 1)).map(([, each]) => each);
@@ -40,8 +40,18 @@ export function joinSlices(service: string, slices: Iterable<Slice>): Instance[]
   });
 }
 
+/** Decided by what they say alone: slices come in another order by a watch than by a list. */
+function isBetter(one: Endpoint, other: Endpoint): boolean {
+  const lead = fitness(one) - fitness(other);
+  return lead === 0 ? identity(one) < identity(other) : lead > 0;
+}
+
 function fitness({ ready, serving, terminating }: Endpoint): number {
   return (ready ? 4 : 0) + (serving ? 2 : 0) + (terminating ? 0 : 1);
+}
+
+function identity({ pod, node, zone, secure }: Endpoint): string {
+  return JSON.stringify([pod, node, zone, secure]);
 }
 
 function stateOf(
@@ -65,7 +75,11 @@ function oneFamilyPerPod(endpoints: readonly Endpoint[]): readonly Endpoint[] {
 }
 
 function idOf({ pod, host, port }: Endpoint, taken: ReadonlySet<string>): string {
-  return pod !== undefined && isName(pod) && !taken.has(pod) ? pod : idOfAddress(host, port);
+  if (pod !== undefined && isName(pod) && !taken.has(pod)) return pod;
+  let id = idOfAddress(host, port);
+  // A pod may be called like the address of another one.
+  for (let turn = 1; taken.has(id); turn += 1) id = shortHash(`${host} ${port} ${turn}`, 32);
+  return id;
 }
 
 function metadataOf({ node, pod }: Endpoint): ReadonlyMap<string, string> {
