@@ -1,13 +1,13 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TestAuthority } from './certificates.ts';
-import { findBinary, freePorts, inLanes, RealServer, type ServerPlan } from './real-server.ts';
+import { findBinary, freePorts, inLanes, RealServer } from './real-server.ts';
 
 /** Undefined where the machine has none: `.ci/install-consul.sh` puts one into the tools folder. */
 export const consulBinary = findBinary(['consul', 'consul/usr/bin/consul'], 'version');
 
 export interface ConsulPlan {
-  /** Access control on, everything denied by default; `managementToken` may do all. */
+  /** Access control on, everything denied by default; the tests' own calls may do all. */
   readonly acl?: boolean;
   /** Serve HTTPS with a certificate of this authority, and ask clients for one of it too. */
   readonly authority?: TestAuthority;
@@ -30,7 +30,6 @@ export interface ConsulRegistration {
 export class ConsulServer {
   readonly server: RealServer;
   readonly port: number;
-  readonly managementToken = '00000000-0000-4000-8000-000000000001';
   /** With an authority, the API in plain text for the tests' own use. */
   readonly #plainPort: number;
   readonly #plan: ConsulPlan;
@@ -43,60 +42,44 @@ export class ConsulServer {
   }
 
   static async start(plan: ConsulPlan = {}): Promise<ConsulServer> {
+    const made = ConsulServer.#prepare(plan, await freePorts(PORTS));
+    await made.server.start();
+    return made;
+  }
+
+  /** Servers of one cluster; the caller ends each of them. */
+  static async startCluster(size: number): Promise<ConsulServer[]> {
+    const ports = await freePorts(PORTS * size);
+    const sets = Array.from({ length: size }, (_, at) => ports.slice(PORTS * at, PORTS * (at + 1)));
+    const join = sets.map(([, , , serf]) => `127.0.0.1:${serf}`);
+    const servers = sets.map((set, at) =>
+      ConsulServer.#prepare(
+        { config: { node_name: `node-${at}`, bootstrap_expect: size, retry_join: join, retry_interval: '1s' } },
+        set,
+      ),
+    );
+    // Each waits for the others, so none is ready alone.
+    await Promise.all(servers.map((each) => each.server.start()));
+    return servers;
+  }
+
+  static #prepare(plan: ConsulPlan, ports: readonly number[]): ConsulServer {
     if (consulBinary === undefined) throw new Error('no consul on this machine: run .ci/install-consul.sh');
-    const [http = 0, https = 0, rpc = 0, serf = 0, wan = 0] = await freePorts(5);
-    const managementToken = '00000000-0000-4000-8000-000000000001';
-    const tls = plan.authority?.issue('server.dc1.consul', ['DNS:localhost', 'IP:127.0.0.1']);
-    const settings = (dataDir: string): Record<string, unknown> => ({
-      server: true,
-      bootstrap_expect: 1,
-      node_name: 'node-one',
-      data_dir: join(dataDir, 'data'),
-      bind_addr: '127.0.0.1',
-      client_addr: '127.0.0.1',
-      ports: {
-        http,
-        https: plan.authority ? https : -1,
-        grpc: -1,
-        dns: -1,
-        server: rpc,
-        serf_lan: serf,
-        serf_wan: wan,
-      },
-      log_level: 'ERR',
-      disable_update_check: true,
-      leave_on_terminate: false,
-      // A server of one elects itself: no reason to wait for others.
-      performance: { raft_multiplier: 1 },
-      ...(plan.acl === true
-        ? { acl: { enabled: true, default_policy: 'deny', tokens: { master: managementToken } } }
-        : {}),
-      ...(tls
-        ? {
-            cert_file: tls.certFile,
-            key_file: tls.keyFile,
-            ca_file: plan.authority?.ca.certFile,
-            verify_incoming: true,
-          }
-        : {}),
-      ...plan.config,
-    });
-    const serverPlan: ServerPlan = {
+    const [http = 0, https = 0] = ports;
+    const server = new RealServer({
       name: 'consul',
       binary: consulBinary,
-      prepare: (dataDir) => writeFile(join(dataDir, 'agent.json'), JSON.stringify(settings(dataDir))),
+      prepare: (dataDir) => writeFile(join(dataDir, 'agent.json'), JSON.stringify(settings(plan, ports, dataDir))),
       arguments: (dataDir) => ['agent', '-config-file', join(dataDir, 'agent.json')],
       ready: async () => {
-        const headers = { 'x-consul-token': managementToken };
+        const headers = { 'x-consul-token': MANAGEMENT_TOKEN };
         const signal = AbortSignal.timeout(1000);
         const response = await fetch(`http://127.0.0.1:${http}/v1/catalog/services`, { headers, signal });
         // Its own service is the last thing a new leader writes.
         return response.ok && 'consul' in ((await response.json()) as object);
       },
-    };
-    const made = new ConsulServer(new RealServer(serverPlan), plan.authority ? https : http, http, plan);
-    await made.server.start();
-    return made;
+    });
+    return new ConsulServer(server, plan.authority ? https : http, http, plan);
   }
 
   get url(): string {
@@ -132,7 +115,7 @@ export class ConsulServer {
     const response = await fetch(`http://127.0.0.1:${this.#plainPort}${path}`, {
       method,
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      headers: this.#plan.acl === true ? { 'x-consul-token': this.managementToken } : {},
+      headers: this.#plan.acl === true ? { 'x-consul-token': MANAGEMENT_TOKEN } : {},
       signal: AbortSignal.timeout(10_000),
     });
     const text = await response.text();
@@ -154,4 +137,32 @@ export class ConsulServer {
   [Symbol.asyncDispose](): Promise<void> {
     return this.server[Symbol.asyncDispose]();
   }
+}
+
+const MANAGEMENT_TOKEN = '00000000-0000-4000-8000-000000000001';
+/** HTTP, HTTPS, RPC, gossip on the LAN and on the WAN. */
+const PORTS = 5;
+
+function settings(plan: ConsulPlan, ports: readonly number[], dataDir: string): Record<string, unknown> {
+  const [http, https, server, serfLan, serfWan] = ports;
+  const tls = plan.authority?.issue('server.dc1.consul', ['DNS:localhost', 'IP:127.0.0.1']);
+  const acl = { enabled: true, default_policy: 'deny', tokens: { master: MANAGEMENT_TOKEN } };
+  return {
+    server: true,
+    bootstrap_expect: 1,
+    node_name: 'node-one',
+    data_dir: join(dataDir, 'data'),
+    bind_addr: '127.0.0.1',
+    client_addr: '127.0.0.1',
+    ports: { http, https: tls ? https : -1, grpc: -1, dns: -1, server, serf_lan: serfLan, serf_wan: serfWan },
+    log_level: 'ERR',
+    disable_update_check: true,
+    leave_on_terminate: false,
+    // Servers on one machine elect each other quickly: no reason to wait for slow ones.
+    performance: { raft_multiplier: 1 },
+    ...(plan.acl === true ? { acl } : {}),
+    ...(tls ? { cert_file: tls.certFile, key_file: tls.keyFile, verify_incoming: true } : {}),
+    ...(plan.authority ? { ca_file: plan.authority.ca.certFile } : {}),
+    ...plan.config,
+  };
 }
