@@ -8,7 +8,8 @@ registryStorms('Consul', consulBinary !== undefined, async () => {
   return {
     server: consul.server,
     proxy,
-    registries: `[{ name: consul, type: consul, address: 'http://127.0.0.1:${proxy.port}' }]`,
+    // A connection that dies in silence is found out after the wait and ten seconds.
+    registries: `[{ name: consul, type: consul, address: 'http://127.0.0.1:${proxy.port}', wait: 15s }]`,
     // Consul's ids are unique per agent, not per service.
     register: (service, id, port) =>
       consul.register({ ID: `${service}.${id}`, Name: service, Address: '127.0.0.1', Port: port }),
