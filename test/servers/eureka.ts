@@ -9,6 +9,17 @@ const JAR = join(TOOLS, 'eureka', 'eureka-server.jar');
 /** Undefined where the machine has none: `.ci/build-eureka.sh` builds it. */
 export const eurekaJar = existsSync(JAR) && findBinary(['java'], '-version') !== undefined ? JAR : undefined;
 
+const DEFAULTS: Readonly<Record<string, string | number>> = {
+  'server.address': '127.0.0.1',
+  'spring.main.banner-mode': 'off',
+  'eureka.client.register-with-eureka': 'false',
+  'eureka.client.fetch-registry': 'false',
+  // Reads see every write: the cache in front of the cache has tests of its own.
+  'eureka.server.use-read-only-response-cache': 'false',
+  'eureka.server.enable-self-preservation': 'false',
+  'eureka.server.eviction-interval-timer-in-ms': 500,
+};
+
 /** Spring Cloud Netflix Eureka, alone, with its caches and sweeps made short. Registrations live in its memory only. */
 export class EurekaServer {
   readonly server: RealServer;
@@ -19,7 +30,7 @@ export class EurekaServer {
     this.port = port;
   }
 
-  static async start(settings: readonly string[] = []): Promise<EurekaServer> {
+  static async start(settings: Readonly<Record<string, string | number>> = {}): Promise<EurekaServer> {
     if (eurekaJar === undefined) throw new Error('no Eureka on this machine: run .ci/build-eureka.sh');
     const [port = 0] = await freePorts(1);
     const server = new RealServer({
@@ -27,13 +38,8 @@ export class EurekaServer {
       binary: 'java',
       arguments: () => [
         ...['-Xmx256m', '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-jar', eurekaJar],
-        ...[`--server.port=${port}`, '--server.address=127.0.0.1', '--spring.main.banner-mode=off'],
-        ...['--eureka.client.register-with-eureka=false', '--eureka.client.fetch-registry=false'],
-        // Reads see every write: the cache in front of the cache has tests of its own.
-        '--eureka.server.use-read-only-response-cache=false',
-        '--eureka.server.enable-self-preservation=false',
-        '--eureka.server.eviction-interval-timer-in-ms=500',
-        ...settings,
+        // Given twice, Spring would join the values.
+        ...Object.entries({ ...DEFAULTS, 'server.port': port, ...settings }).map(([key, value]) => `--${key}=${value}`),
       ],
       ready: async () => {
         const signal = AbortSignal.timeout(1000);

@@ -141,7 +141,7 @@ registryBackendContract('eureka, on a fixture', fixtureHarness, traits);
 
 if (eurekaJar === undefined) {
   describe('a real Eureka server', () => {
-    it.skip('keeps the registry contract (cannot be had: no server here; .ci/build-eureka.sh builds it through Maven)', () =>
+    it.skip('keeps the registry contract (cannot be had: .ci/build-eureka.sh needs a JDK, Maven and its repository)', () =>
       undefined);
   });
 } else {

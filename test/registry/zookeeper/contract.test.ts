@@ -115,7 +115,7 @@ const traits: RegistryTraits = {
 };
 
 if (zookeeperClasses === undefined) {
-  describe('zookeeper', () => it.skip('(cannot be had: no zookeeper here; install zookeeper)', () => undefined));
+  describe('zookeeper', () => it.skip('no zookeeper here: install zookeeper', () => undefined));
 } else {
   registryBackendContract('zookeeper, plain layout', () => harness(plain), traits);
   registryBackendContract('zookeeper, Spring layout', () => harness(spring), traits);

@@ -74,7 +74,7 @@ const named = (...names: readonly string[]): Interest => ({ kind: 'services', na
 
 const absent = zookeeperClasses === undefined;
 if (absent) {
-  describe('zookeeper', () => it.skip('(cannot be had: no zookeeper here; install zookeeper)', () => undefined));
+  describe('zookeeper', () => it.skip('no zookeeper here: install zookeeper', () => undefined));
 }
 
 describe.skipIf(absent)('a real ZooKeeper', () => {
