@@ -168,8 +168,12 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
     this.#arrivedStart = start;
     this.#arrivedEnd = end;
     this.#tryNext();
-    if (this.#arrived && this.#phase === Phase.connecting) this.#kept.append(buffer, start, end);
+    if (this.#hasArrived && this.#phase === Phase.connecting) this.#kept.append(buffer, start, end);
     this.#arrived = undefined;
+  }
+
+  get #hasArrived(): boolean {
+    return this.#arrived !== undefined;
   }
 
   onRequestEnd(): void {
@@ -270,7 +274,7 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
   }
 
   #goOnReading(): void {
-    if (this.#phase === Phase.waiting && !this.#requestEnded) this.clearDeadline();
+    if (this.#phase === Phase.waiting ? !this.#requestEnded : this.connection.transport.writing) this.clearDeadline();
     this.connection.resumeBody();
   }
 
@@ -352,7 +356,9 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
   /** The client takes no more of the response for now. */
   #holdInstanceBack(client: ClientConnection): void {
     client.pause();
-    this.clearDeadline();
+    // In the middle of its own body, which the instance does not take, nobody else times the client.
+    if (client.transport.writing) this.#expectBody();
+    else this.clearDeadline();
     this.connection.expectDrainWithin((this.#route as Route).service.policy.timeouts.bodyIdleMs);
   }
 
@@ -487,7 +493,8 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
         this.#attemptFailed('timeout', 'timeout');
         break;
       case Phase.streaming:
-        this.#breakOff('timeout', 'upstream-timeout');
+        if (this.connection.transport.writing) this.#breakOff('cancelled', 'client-gone');
+        else this.#breakOff('timeout', 'upstream-timeout');
         break;
       case Phase.tunnel:
         this.#endTunnel();
