@@ -124,8 +124,9 @@ export class EurekaBackend implements RegistryBackend {
   async #poll(client: EurekaClient, last: Fetched, interest: Interest, signal: AbortSignal): Promise<Fetched> {
     const { clock, fullIntervalMs = 600_000 } = this.#options;
     if (clock.now() - last.atMs < fullIntervalMs) {
+      // Of the same server as what it is applied to: the client changes servers only to fetch everything.
       const delta = await client.delta(signal);
-      if (delta?.endpoint === last.endpoint) {
+      if (delta) {
         for (const each of delta.registrations) last.set.apply(each);
         if (delta.hash === last.set.hash()) {
           // Announced piece by piece: an empty registry is no surprise now.
