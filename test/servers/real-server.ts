@@ -77,6 +77,12 @@ export interface ServerPlan {
   readonly readyMs?: number;
 }
 
+/** A test run that is broken off must not leave servers behind. */
+const running = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
 /** A server process of our own on loopback, with the accidents that happen to servers. */
 export class RealServer {
   readonly #plan: ServerPlan;
@@ -103,6 +109,8 @@ export class RealServer {
     await this.#plan.prepare?.(this.#dataDir);
     const child = spawn(this.#plan.binary, this.#plan.arguments(this.#dataDir), { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
+    running.add(child);
+    child.once('exit', () => running.delete(child));
     const keep = (text: Buffer): void => {
       this.#log = (this.#log + text.toString('utf8')).slice(-20_000);
     };
