@@ -108,6 +108,8 @@ export interface GatewayOptions {
   readonly extra?: string;
   /** YAML of the list of registries; the embedded one where missing. */
   readonly registries?: string;
+  /** false: only wait until it is alive. */
+  readonly ready?: boolean;
 }
 
 /** The gateway as a process, with its embedded registry on free ports. */
@@ -127,7 +129,7 @@ export class GatewayProcess {
     const directory = await mkdtemp(join(tmpdir(), 'fairlead-e2e-'));
     const gateway = new GatewayProcess([await freePort(), await freePort(), await freePort()], directory);
     await gateway.configure(options);
-    await gateway.launch();
+    await gateway.launch(options.ready);
     return gateway;
   }
 
@@ -155,10 +157,14 @@ ${extra.includes('shutdown:') ? '' : 'shutdown: { acceptFor: 0s, drain: 5s }\n'}
     );
   }
 
-  async launch(): Promise<void> {
+  async launch(ready = true): Promise<void> {
     this.process = new Process(['bin/fairlead.js', 'run', '-c', this.configFile]);
     await Promise.race([
-      eventually('the gateway is ready', async () => (await fetch(`${this.admin}/readyz`)).ok, 30_000),
+      eventually(
+        'the gateway is ready',
+        async () => (await fetch(`${this.admin}/${ready ? 'readyz' : 'healthz'}`)).ok,
+        30_000,
+      ),
       this.process.exited.then((code) => {
         throw new Error(`the gateway ended with ${code}: ${this.process.output}`);
       }),
