@@ -30,7 +30,8 @@ export interface RegistryInfo {
  * A source of instances.
  *
  * Obligations of an implementation:
- * - The first event about a service in each `watch` is `reset` or `absent`; then `synced` follows once.
+ * - The first event about a service in each `watch` is `reset` or `absent`; then `synced` follows once. After it every
+ *   service that was not named is known to be absent, so that an `upsert` may open one.
  * - Losing the registry is an error thrown from the iteration, never an event: errors do not change the table.
  *   The message says what failed, where, and which setting mends it. `follow` reconnects; a backend does not retry by
  *   itself beyond failing over between endpoints it was given.

@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import type { Instance } from '../../src/core/instance.ts';
 import type { Interest, RegistryBackend, RegistryEvent } from '../../src/registry/backend.ts';
 
@@ -29,7 +30,7 @@ export class Observation {
         this.#waiters.delete(check);
         resolve();
       };
-      const timer = setTimeout(() => {
+      const timer = globalThis.setTimeout(() => {
         this.#waiters.delete(check);
         reject(new Error(`not seen within ${withinMs} ms: ${what}; ${this.describe()}`, { cause: this.end?.error }));
       }, withinMs);
@@ -51,11 +52,15 @@ export class Observation {
     this.#controller.abort();
   }
 
-  /** Aborts and waits for the iteration to end; the answer is how long that took. */
+  /** Aborts and waits for the iteration to end; the answer is how long that took, or 5000 where it did not end. */
   async stop(): Promise<number> {
     const start = performance.now();
     this.abort();
-    await this.ended;
+    const patience = new AbortController();
+    const enough = setTimeout(5000, undefined, { signal: patience.signal }).catch(() => undefined);
+    await Promise.race([this.ended, enough]);
+    patience.abort();
+    if (!this.end) this.violations.push('the iteration did not end within 5 s of its abort');
     return performance.now() - start;
   }
 
@@ -95,7 +100,7 @@ export class Observation {
     this.#change(event);
   }
 
-  /** Before `synced`, nothing but the whole truth may open a service; after it, a service not yet named is absent. */
+  /** Before `synced`, nothing but the whole truth may open a service; after it, a service not yet named is known to be absent. */
   #checkFirst(event: RegistryEvent, service: string): void {
     const opens = event.kind === 'reset' || event.kind === 'absent';
     if (!opens && this.counts.synced === 0 && !this.#named.has(service)) {

@@ -306,6 +306,16 @@ function readingTests(stage: Stage): void {
     expect([...(await backend.list(only(wanted), listSignal())).keys()]).toEqual([wanted]);
   });
 
+  stage.needs('change', 'tells nothing about changes of services that are not of interest', async () => {
+    const [wanted, other] = [stage.service(), stage.service()];
+    const watch = await stage.observe(stage.backend(), wanted).synced(stage.settleMs);
+    await stage.register(member(other, 1), member(wanted, 2));
+    await stage.seen(watch, 'the service of interest', [member(wanted, 2)]);
+    await stage.deregister(member(other, 1), member(wanted, 2));
+    await stage.seen(watch, 'its end', [], wanted);
+    expect(watch.table.has(other)).toBe(false);
+  });
+
   stage.needs('watch-all', 'follows every service when the interest is all', async () => {
     const [first, second] = [stage.service(), stage.service()];
     await stage.register(member(first, 1), member(second, 2));
