@@ -74,7 +74,7 @@ export class ConsulServer {
       ready: async () => {
         const headers = { 'x-consul-token': MANAGEMENT_TOKEN };
         const signal = AbortSignal.timeout(1000);
-        const response = await fetch(`http://127.0.0.1:${http}/v1/catalog/services`, { headers, signal });
+        const response = await fetch(`http://127.0.0.1:${http}/v1/catalog/services?consistent`, { headers, signal });
         // Its own service is the last thing a new leader writes.
         return response.ok && 'consul' in ((await response.json()) as object);
       },

@@ -12,7 +12,7 @@ async function harness(): Promise<RegistryHarness> {
   const strict = await ConsulServer.start({ acl: true });
   let frozen = false;
   const backend = (options: Partial<ConsulOptions> & { onSkip: OnSkip }): RegistryBackend => {
-    const deadlines = { connectMs: 1000, requestMs: 1000, heartbeatMs: 1000 };
+    const deadlines = { connectMs: 2000, requestMs: 3000, heartbeatMs: 1000 };
     const given = { clock: systemClock, random: seededRandom(1) };
     return new ConsulBackend({ name: 'main', addresses: [consul.url], ...deadlines, ...given, ...options });
   };
@@ -84,7 +84,7 @@ if (consulBinary === undefined) {
     lacks: {},
     lossNames: { address: /http:\/\/127\.0\.0\.1:\d+/, setting: /registries\[\]\.address/ },
     refusalNames: /registries\[\]\.token/,
-    halfOpenMs: 5000,
+    halfOpenMs: 10_000,
     lossMs: 10_000,
   });
 }

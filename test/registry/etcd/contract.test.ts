@@ -14,7 +14,7 @@ async function harness(): Promise<RegistryHarness> {
   await strict.enableAuth({ name: 'reader', password: 'right', role: 'discovery', readPrefix: PREFIX });
   let frozen = false;
   const backend = (options: Partial<EtcdOptions> & { onSkip: OnSkip }): RegistryBackend => {
-    const deadlines = { connectMs: 1000, requestMs: 1000, heartbeatMs: 1000 };
+    const deadlines = { connectMs: 2000, requestMs: 2000, heartbeatMs: 1000 };
     return new EtcdBackend({
       name: 'main',
       endpoints: [etcd.url],
@@ -82,6 +82,6 @@ if (etcdBinary === undefined) {
     lacks: {},
     lossNames: { address: /http:\/\/127\.0\.0\.1:\d+/, setting: /registries\[\]\.endpoints/ },
     refusalNames: /registries\[\]\.username and registries\[\]\.password/,
-    halfOpenMs: 5000,
+    halfOpenMs: 8000,
   });
 }
