@@ -19,6 +19,7 @@ export interface InstanceSide {
 
 export interface ClientSide {
   readonly transport: MemoryTransport;
+  readonly exchange: Exchange;
   /** The gateway holds nothing for this client any more. */
   closed: boolean;
 }
@@ -117,7 +118,7 @@ export class MemoryGateway {
     const exchange = new Exchange(this.context);
     const connection = new ServerConnection(this.#connection, exchange);
     exchange.connection = connection;
-    const client: ClientSide = { transport: new MemoryTransport(connection), closed: false };
+    const client: ClientSide = { transport: new MemoryTransport(connection), exchange, closed: false };
     this.clients.add(client);
     exchange.onClosed = () => {
       client.closed = true;

@@ -28,9 +28,10 @@ export class MemoryTransport implements Transport {
   /** Ended by RST. */
   wasReset = false;
   reading = false;
+  /** All that has left, a character for each byte. */
+  sent = '';
   /** Asked at each write; true = it stays pending until `drain`. */
   pends: () => boolean = () => false;
-  readonly #sent: Buffer[] = [];
   #pending: Pending[] = [];
   #inbox: (Buffer | 'end')[] = [];
   #buffer: Buffer = shared;
@@ -38,15 +39,6 @@ export class MemoryTransport implements Transport {
 
   constructor(sink: TransportSink) {
     this.sink = sink;
-  }
-
-  /** All that has left, as text. */
-  get sent(): string {
-    return Buffer.concat(this.#sent).toString('latin1');
-  }
-
-  get sentBytes(): number {
-    return this.#sent.reduce((sum, { length }) => sum + length, 0);
   }
 
   get writing(): boolean {
@@ -68,7 +60,7 @@ export class MemoryTransport implements Transport {
       this.#pending.push({ lent, copy });
       return false;
     }
-    this.#sent.push(copy);
+    this.sent += copy.toString('latin1');
     return true;
   }
 
@@ -86,7 +78,7 @@ export class MemoryTransport implements Transport {
 
   end(): void {
     if (this.batch) this.batch.flush();
-    this.ended = true;
+    if (!this.destroyed) this.ended = true;
   }
 
   destroy(): void {
@@ -123,7 +115,7 @@ export class MemoryTransport implements Transport {
     this.#pending = [];
     for (const { lent, copy } of pending) {
       if (!lent.equals(copy)) throw new Error('memory that was lent to a pending write has been written over');
-      this.#sent.push(copy);
+      this.sent += copy.toString('latin1');
     }
     this.sink.onDrain();
   }
