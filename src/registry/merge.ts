@@ -164,8 +164,8 @@ export class RegistryMerge {
       this.#publish(service, entry);
       return;
     }
-    service.byAddress.delete(instance);
     this.#withdraw(service, entry);
+    service.byAddress.delete(instance);
     this.#dropIfUnknown(service);
   }
 
@@ -176,17 +176,18 @@ export class RegistryMerge {
     const { published } = entry;
     if (published?.id === id && sameInstance(published, next)) return;
     if (published && published.id !== id) this.#withdraw(service, entry);
+    // The sink first: if it throws, the same call again must find the work undone.
+    this.#sink.upsert(next);
     service.byId.set(id, entry);
     entry.published = next;
-    this.#sink.upsert(next);
   }
 
   #withdraw(service: Service, entry: Entry): void {
     const { published } = entry;
     if (!published) return;
+    this.#sink.remove(service.name, published.id);
     entry.published = undefined;
     service.byId.delete(published.id);
-    this.#sink.remove(service.name, published.id);
   }
 
   #idFor(service: Service, entry: Entry, wanted: string): string {

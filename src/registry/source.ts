@@ -12,7 +12,7 @@ import { EVERYTHING, mapped, type ServiceMapping } from './mapping.ts';
 import type { MergeSource, RegistryMerge } from './merge.ts';
 import { type Skip, SkipLog } from './skip-log.ts';
 import type { LoadedSnapshot } from './snapshot-file.ts';
-import { SourceTable, type TableEvent, type TableLimits } from './table.ts';
+import { type Shown, SourceTable, type TableEvent, type TableLimits } from './table.ts';
 import type { WatchEnd } from './watch-attempt.ts';
 
 /** What there is to log and to count. Every call is short, and none may throw. */
@@ -31,6 +31,11 @@ export interface SourceListener {
   skip?: OnSkip;
   snapshotUsed?(info: { readonly ageMs: number; readonly services: number; readonly instances: number }): void;
   snapshotProblem?(error: Error): void;
+  /**
+   * The sink threw: a bug further down. What it refused is kept, and shown again a second later. Where nobody listens to
+   * this, the error is thrown on.
+   */
+  sinkFailed?(error: Error): void;
   /** Milliseconds from the arrival of a change to the return of the sink; of several shown together the oldest one's. */
   propagation?(durationMs: number, changes: number): void;
 }
@@ -81,6 +86,7 @@ export interface SourceInstance {
 
 const LIMITS: TableLimits = { instances: 500_000, services: 100_000 };
 const SHOW_SLICE_MS = 4;
+const SHOW_AGAIN_MS = 1000;
 
 /** One registry, from its backend to the merged pool: mapped, followed, guarded, and saved. */
 export class RegistrySource {
@@ -105,7 +111,7 @@ export class RegistrySource {
   #everSynced = false;
   #snapshotAgeMs: number | undefined;
   #snapshotProblem: string | undefined;
-  #showing: NodeJS.Immediate | undefined;
+  #cancelShow: (() => void) | undefined;
   #adopting: Promise<void> = Promise.resolve();
 
   /** Throws where the pool has a registry of this name, or the mapping holds a name that is none. */
@@ -163,7 +169,7 @@ export class RegistrySource {
     this.#guard.stop();
     await Promise.all([this.#follow.stop(), this.#adopting]);
     await this.#keeper?.stop();
-    if (this.#showing) clearImmediate(this.#showing);
+    this.#cancelShow?.();
     this.#output.close();
   }
 
@@ -223,8 +229,7 @@ export class RegistrySource {
       changed: () => this.#show(),
       onHold: (notice: HoldNotice) => this.#listener.hold?.(notice),
       onRelease: (notice: ReleaseNotice) => this.#listener.release?.(notice),
-      onConfirmFailed: (error: unknown) =>
-        this.#listener.confirmFailed?.(error instanceof Error ? error : new Error(String(error))),
+      onConfirmFailed: (error: unknown) => this.#listener.confirmFailed?.(asError(error)),
     };
     return new RegistryGuard(this.#table, host, this.#clock, { ...GUARD_DEFAULTS, ...guard });
   }
@@ -279,19 +284,29 @@ export class RegistrySource {
 
   /** Few changes are shown in the turn they arrive in; of many, the rest follows in turns of its own. */
   #show(): void {
-    if (this.#showing) return;
+    if (this.#cancelShow) return;
     const startMs = this.#clock.now();
-    const { changes, oldestMs, finished } = this.#table.show(() => this.#clock.now() - startMs >= SHOW_SLICE_MS);
+    let shown: Shown;
+    try {
+      shown = this.#table.show(() => this.#clock.now() - startMs >= SHOW_SLICE_MS);
+    } catch (error) {
+      if (!this.#listener.sinkFailed) throw error;
+      this.#showLater((again) => this.#clock.after(SHOW_AGAIN_MS, again));
+      this.#listener.sinkFailed(asError(error));
+      return;
+    }
+    const { changes, oldestMs, finished } = shown;
     if (changes > 0) {
       this.#keeper?.changed();
       if (oldestMs !== undefined) this.#listener.propagation?.(this.#clock.now() - oldestMs, changes);
     }
-    if (finished) {
-      if (this.#hasAnswer && !this.#isReady) this.#becomeReady();
-      return;
-    }
-    this.#showing = setImmediate(() => {
-      this.#showing = undefined;
+    if (!finished) this.#showLater(soon);
+    else if (this.#hasAnswer && !this.#isReady) this.#becomeReady();
+  }
+
+  #showLater(schedule: (again: () => void) => () => void): void {
+    this.#cancelShow = schedule(() => {
+      this.#cancelShow = undefined;
       this.#show();
     });
   }
@@ -357,6 +372,15 @@ export class RegistrySource {
     this.#isReady = true;
     this.#resolveReady();
   }
+}
+
+function soon(task: () => void): () => void {
+  const immediate = setImmediate(task);
+  return () => clearImmediate(immediate);
+}
+
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }
 
 type LastKnownGoodContent = ConstructorParameters<typeof LastKnownGood>[0]['content'];

@@ -302,14 +302,17 @@ export class SourceTable {
     const next = slot.reported ?? slot.kept;
     const held = slot.reported === undefined && next !== undefined;
     if (!next) {
-      slot.service.slots.delete(slot.id);
-      slot.shown = undefined;
       if (shown) this.#output.drop(shown);
+      slot.shown = undefined;
+      slot.service.slots.delete(slot.id);
       this.#closeIfEmpty(slot.service);
       return shown !== undefined;
     }
     if (next === shown && held === slot.shownAsHeld) return false;
-    if (shown && !sameAddress(shown, next)) this.#output.drop(shown);
+    if (shown && !sameAddress(shown, next)) {
+      this.#output.drop(shown);
+      slot.shown = undefined;
+    }
     this.#output.put(next, held);
     slot.shown = next;
     slot.shownAsHeld = held;

@@ -176,6 +176,26 @@ describe('one registry, from its backend to the pool', () => {
     await life.stop();
   });
 
+  it('keeps what a failing sink refused, tells of it, and shows it again', async () => {
+    const registry = new MemoryRegistry();
+    const errors: string[] = [];
+    const life = new Life(registry, { listener: { sinkFailed: (error) => errors.push(error.message) } });
+    await life.pass(100);
+    const upsert = life.sink.upsert.bind(life.sink);
+    life.sink.upsert = () => {
+      throw new Error('a bug in the fleet');
+    };
+    registry.register(web(1));
+    await life.pass(1500);
+    expect(errors.length).toBeGreaterThan(1);
+    expect(life.source.status().state).toBe('synced');
+    life.sink.upsert = upsert;
+    await life.pass(1500);
+    expect(life.sink.ids()).toEqual(['web/i1']);
+    await life.stop();
+    expect(life.clock.pending).toBe(0);
+  });
+
   it('leaves the pool when it is withdrawn, while its successor takes over without a gap', async () => {
     const registry = new MemoryRegistry();
     registry.register(web(1));
