@@ -99,11 +99,16 @@ server.listen(Number(values.port), '127.0.0.1', () => {
 /** Deregister first, then finish what is in flight: nobody is sent here any more. */
 async function leave(): Promise<void> {
   if (id !== undefined) await call('DELETE', `/deregister/${id}`).catch(() => undefined);
-  server.close(() => {
-    process.stdout.write(`orders ${JSON.stringify(Object.fromEntries(orders))}\n`, () => process.exit(0));
-  });
-  server.closeIdleConnections();
-  setTimeout(() => process.exit(0), 5000).unref();
+  server.close(end);
+  // A connection that was busy a moment ago is idle now, and would hold the end up.
+  setInterval(() => {
+    server.closeIdleConnections();
+  }, 20);
+  setTimeout(end, 5000);
+}
+
+function end(): void {
+  process.stdout.write(`orders ${JSON.stringify(Object.fromEntries(orders))}\n`, () => process.exit(0));
 }
 
 process.on('SIGTERM', () => void leave());
