@@ -37,7 +37,7 @@ export const FOLLOW_DEFAULTS: FollowTimings = {
   driftMs: 2000,
   failedAfterMs: 60_000,
   endMs: 5000,
-  sliceMs: 5,
+  sliceMs: 2,
 };
 
 /**

@@ -85,7 +85,7 @@ export interface SourceInstance {
 }
 
 const LIMITS: TableLimits = { instances: 500_000, services: 100_000 };
-const SHOW_SLICE_MS = 4;
+const SHOW_SLICE_MS = 2;
 const SHOW_AGAIN_MS = 1000;
 
 /** One registry, from its backend to the merged pool: mapped, followed, guarded, and saved. */
