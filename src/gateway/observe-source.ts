@@ -56,6 +56,9 @@ export function observeSource(
     snapshotProblem: (error) => {
       log.error('last known good set', { registry, error: error.message });
     },
+    sinkFailed: (error) => {
+      log.error('a change could not be taken over; it is shown again', { registry, error: error.message });
+    },
     propagation: (durationMs) => {
       meters.propagated(registry, durationMs);
     },

@@ -82,6 +82,9 @@ export class Registries {
         remove: (service, id) => {
           fleet.remove(service, id);
         },
+        known: (service, known) => {
+          if (known) fleet.know(service);
+        },
         flush: () => {
           fleet.flush();
         },

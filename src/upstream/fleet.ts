@@ -127,6 +127,11 @@ export class Fleet implements FleetBase {
     return member;
   }
 
+  /** A registry knows the service, be it without an instance: requests for it get 503 and not 404. */
+  know(name: string): void {
+    if (!this.#table.byName.has(name)) this.#discover(name);
+  }
+
   /** False where there is no such instance. */
   remove(service: string, id: string): boolean {
     const member = this.#table.byName.get(service)?.members.get(id);

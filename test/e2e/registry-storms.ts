@@ -70,6 +70,8 @@ export function registryStorms(name: string, available: boolean, start: () => Pr
         await rig.server.kill();
         await pause(OUTAGE_MS);
         await rig.server.start();
+        // A registry that keeps nothing on disk is told again, as its clients would.
+        await registerAll();
         await rig.register('web', 'spare', spare.port);
         await served(3, 40_000);
 

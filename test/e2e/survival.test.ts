@@ -89,7 +89,7 @@ describe('under 300 requests a second, GET and POST, on four instances', () => {
     expect(tally.failures).toEqual([]);
     expect([...done].filter(([, times]) => times > 1)).toEqual([]);
     expect([...done.keys()].sort()).toEqual([...tally.orders].sort());
-    expect(tally.sent).toBeGreaterThan(1000);
+    expect(tally.sent).toBeGreaterThan(500);
   });
 
   it('SIGSTOP of one takes it out within 4 s and fails no GET', async () => {

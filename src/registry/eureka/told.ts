@@ -49,9 +49,19 @@ export class Told {
     const touched = set.takeTouched();
     const opening = this.#last === undefined;
     const before = opening ? this.#spellings.named : this.#tables.keys();
-    const apps = set === this.#last ? touched : new Set([...before, ...touched]);
+    const live = set === this.#last;
+    const apps = live ? touched : new Set([...before, ...touched]);
     this.#last = set;
-    for (const app of apps) yield* this.#diff(app, set, opening);
+    for (const app of apps) {
+      if (live && !set.instances(app)) yield* this.#farewells(app);
+      yield* this.#diff(app, set, opening);
+    }
+  }
+
+  /** A delta names who was cancelled, be it the last one: that is another thing than a list that lacks a service. */
+  *#farewells(app: string): Generator<RegistryEvent, void, undefined> {
+    const ids = [...(this.#tables.get(app)?.keys() ?? [])];
+    for (const service of this.#spellings.of(app)) for (const id of ids) yield { kind: 'remove', service, id };
   }
 
   *#diff(app: string, set: RegistrySet, opening: boolean): Generator<RegistryEvent, void, undefined> {
