@@ -144,7 +144,7 @@ describe('a server that misbehaves', () => {
     ['ends the session', [session, reply(1, -112)], 'our session expired'],
     ['throttles', [session, reply(1, -127)], 'cannot serve: THROTTLEDOP'],
     ['sends nothing', [], 'no session within 300 ms'],
-    ['gives a session and then nothing', [session], 'within 300 ms: it hangs'],
+    ['gives a session and then nothing', [session], 'it hangs or is cut off'],
     [
       'sends children that are none',
       [session, reply(1, 0), reply(2, 0), reply(3, 0, Buffer.alloc(6, 127))],
