@@ -1,7 +1,7 @@
 import { Field } from './fields.ts';
 import type { Head } from './head.ts';
 import { REFUSALS, type Refusal } from './refusal.ts';
-import { bytesOf, equalsIgnoringCase, HTAB, SP, TOKEN } from './syntax.ts';
+import { bytesOf, CR, equalsIgnoringCase, HTAB, SP, TOKEN } from './syntax.ts';
 
 /** How the end of a body is found, RFC 9112 section 6.3. */
 export const Framing = { none: 0, length: 1, chunked: 2, untilClose: 3 } as const;
@@ -41,6 +41,8 @@ export function isChunked(head: Head, buffer: Buffer): boolean | Refusal {
   const at = head.first[Field.transferEncoding] as number;
   const start = head.valueStart[at] as number;
   const end = head.valueEnd[at] as number;
+  // Optional white space to RFC 9110, and part of the name to llhttp: behind a tab Node finds no chunks.
+  for (let i = end; buffer[i] !== CR; i++) if (buffer[i] === HTAB) return REFUSALS.badCoding;
   if (equalsIgnoringCase(buffer, start, end, CHUNKED)) return true;
   return otherCoding(buffer, start, end);
 }

@@ -53,6 +53,8 @@ export class ResponseHead extends Head {
       status = status * 10 + digit;
     }
     if (status < 100 || status > 599) return this.refuse(REFUSALS.badRequestLine);
+    // RFC 9110 section 15.2: HTTP/1.0 has no interim responses.
+    if (status < 200 && minor === 0) return this.refuse(REFUSALS.badVersion);
     this.status = status;
     // Many servers leave out the space before an empty reason phrase.
     if (buffer[at] !== SP && buffer[at] !== CR) return this.refuse(REFUSALS.badRequestLine);

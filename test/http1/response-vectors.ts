@@ -99,6 +99,7 @@ export const REFUSED_RESPONSES: readonly (readonly [reason: string, bytes: strin
   ['bad-version', 'HTTP/1.2 200 OK\r\n\r\n'],
   ['bad-version', 'HTTP/1.1\t200 OK\r\n\r\n'],
   ['bad-version', 'HTTP/1.10 200 OK\r\n\r\n'],
+  ['bad-version', 'HTTP/1.0 100 Continue\r\n\r\n'],
   ['bad-field-value', head('', 'HTTP/1.1 200 O\x01K')],
   ['bad-field-value', head('X: \0\r\n')],
   ['bare-lf', 'HTTP/1.1 200 OK\nContent-Length: 0\n\n'],
