@@ -80,9 +80,9 @@ const limits = group({
     max: 1_048_576,
   }),
   bodyMinRate: size(
-    'Bytes a second at which a request body must come after `timeouts.bodyGrace`. 0B lets a body drip in for ever; large cuts off clients on bad lines.',
+    'Bytes a second at which a request body must come on average after `timeouts.bodyGrace`. 0B lets a body drip in for ever, and is right for clients that stream events; large cuts off clients on bad lines.',
     {
-      fallback: '64B',
+      fallback: '240B',
       min: '0B',
       max: '1MiB',
     },
@@ -117,7 +117,7 @@ const timeouts = group({
   bodyGrace: duration(
     'From here on a request body must have come at `limits.bodyMinRate` on average. Short fails slow starts; long gives attackers that much time for each body.',
     {
-      fallback: '30s',
+      fallback: '10s',
       min: '10ms',
       max: '24h',
     },
