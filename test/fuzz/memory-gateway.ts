@@ -8,6 +8,7 @@ import type { ProxyContext } from '../../src/proxy/context.ts';
 import { Exchange } from '../../src/proxy/exchange.ts';
 import { Pool } from '../../src/upstream/pool.ts';
 import { MemoryTransport } from '../http1/memory-transport.ts';
+import { type ReadMessage, valuesOf } from '../http1/strict-reader.ts';
 import { TestGateway } from '../proxy/harness.ts';
 
 /** One connection to an instance, seen from the instance. */
@@ -126,6 +127,14 @@ export class MemoryGateway {
     };
     connection.attach(client.transport);
     return client;
+  }
+
+  /** Whether a request is for a service that there is. */
+  routes(message: ReadMessage): boolean {
+    const absolute = /^\S+ https?:\/\/([^/?\s]*)/i.exec(message.line);
+    const authority = absolute ? absolute[1] : valuesOf(message, 'host')[0];
+    const host = (authority ?? '').toLowerCase().replace(/:\d+$/, '');
+    return this.context.router.route(host) !== undefined;
   }
 
   /** Lets the turn end: microtasks, and what was batched. */

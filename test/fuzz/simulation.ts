@@ -235,17 +235,26 @@ export class Simulation {
       const { messages, error } = readRequests(transport.sent.slice(instance.readTo));
       if (error !== undefined) this.#violated(`an instance was sent nonsense: ${error}`);
       for (const message of messages) {
-        if (!message.complete) break;
+        if (message.broken) this.#violated(`an instance was sent a malformed body: ${message.line}`);
+        const id = valuesOf(message, 'x-id')[0] ?? '';
+        if (!message.complete) {
+          if (this.#plans.has(id) && this.#random() < 0.02) this.#prepare(instance, id, true);
+          break;
+        }
         this.#received(message);
         instance.readTo = this.#endOf(transport.sent, instance.readTo);
-        const request = this.#plans.get(valuesOf(message, 'x-id')[0] as string) as Plan;
-        if (instance.mute) continue;
-        const { bytes, closes } = answerOf(this.#random, request);
-        instance.outbox = Buffer.concat([instance.outbox, bytes]);
-        instance.closes = closes;
-        instance.mute = closes;
+        this.#prepare(instance, id, false);
       }
     }
+  }
+
+  /** `early`: before all of the request has come. Then nothing more is answered on this connection. */
+  #prepare(instance: Instance, id: string, early: boolean): void {
+    if (instance.mute) return;
+    const { bytes, closes } = answerOf(this.#random, this.#plans.get(id) as Plan);
+    instance.outbox = Buffer.concat([instance.outbox, bytes]);
+    instance.closes = closes;
+    instance.mute = closes || early;
   }
 
   /** Where the first message from `from` on ends: what is left when it is taken out. */
@@ -304,6 +313,14 @@ export class Simulation {
     const open = this.#instances.filter(({ side }) => !side.transport.destroyed);
     if (open.length === 0) return;
     const instance = oneOf(this.#random, open);
+    const { transport } = instance.side;
+    const asked = transport.sent.length > instance.readTo || transport.writing || instance.outbox.length > 0;
+    if (this.#random() < 0.5 && !instance.mute && !asked) {
+      // An answer to nothing: nobody may get it.
+      instance.mute = true;
+      transport.arrive(latin1('HTTP/1.1 408 S\r\nX-Id: nobody\r\nContent-Length: 0\r\n\r\n'));
+      return;
+    }
     // Nonsense in the middle of a body would be part of it.
     const how = this.#random() * (instance.midway ? 0.6 : 1);
     instance.mute = true;
@@ -372,6 +389,7 @@ export class Simulation {
       closed,
     );
     if (error !== undefined) this.#violated(`a client was sent nonsense: ${error}`);
+    if (messages.some(({ broken }) => broken)) this.#violated('a client was sent a malformed body');
     const finals = messages.filter(({ line }) => !line.startsWith('HTTP/1.1 1'));
     for (const [at, message] of finals.entries()) {
       const request = plans[at];

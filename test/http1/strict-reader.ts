@@ -12,6 +12,8 @@ export interface ReadMessage {
   readonly content: string;
   /** The whole body has come. */
   readonly complete: boolean;
+  /** The body is malformed: it never becomes complete. */
+  readonly broken: boolean;
 }
 
 export interface Read {
@@ -70,7 +72,8 @@ function isChunked(head: Head): boolean {
   const values = valuesOf(head, 'transfer-encoding');
   if (values.length === 0) return false;
   if (values.length > 1 || (values[0] as string).toLowerCase() !== 'chunked') throw new Malformed('Transfer-Encoding');
-  if (head.line.includes('HTTP/1.0')) throw new Malformed('Transfer-Encoding in HTTP/1.0');
+  if (head.line.startsWith('HTTP/1.') ? head.line.startsWith('HTTP/1.0') : head.line.endsWith('1.0'))
+    throw new Malformed('Transfer-Encoding in HTTP/1.0');
   if (valuesOf(head, 'content-length').length > 0) throw new Malformed('Content-Length with Transfer-Encoding');
   return true;
 }
@@ -78,6 +81,7 @@ function isChunked(head: Head): boolean {
 interface Body {
   readonly content: string;
   readonly complete: boolean;
+  readonly broken?: boolean;
   readonly end: number;
 }
 
@@ -118,7 +122,17 @@ export function readChunked(text: string, from: number): Body {
   }
 }
 
+/** The head was well-formed: what follows it never makes a whole message of it. */
 function readBody(text: string, head: Head, framing: ReadMessage['framing'], length: number): Body {
+  try {
+    return readFramed(text, head, framing, length);
+  } catch (error) {
+    if (!(error instanceof Malformed)) throw error;
+    return { content: '', complete: false, broken: true, end: text.length };
+  }
+}
+
+function readFramed(text: string, head: Head, framing: ReadMessage['framing'], length: number): Body {
   switch (framing) {
     case 'none':
       return { content: '', complete: true, end: head.end };
@@ -188,16 +202,10 @@ export function readRequests(text: string): Read {
     const chunked = isChunked(head);
     const length = lengthOf(head) ?? 0;
     const framing = chunked ? 'chunked' : length > 0 ? 'length' : 'none';
-    let body: Body;
-    try {
-      body = readBody(text, head, framing, length);
-    } catch (error) {
-      // The head was well-formed: what follows it never makes a whole request of it.
-      if (!(error instanceof Malformed)) throw error;
-      body = { content: '', complete: false, end: text.length };
-    }
+    const body = readBody(text, head, framing, length);
     const { line, fields } = head;
-    return { message: { line, fields, framing, content: body.content, complete: body.complete }, end: body.end };
+    const { content, complete, broken = false, end } = body;
+    return { message: { line, fields, framing, content, complete, broken }, end };
   });
 }
 
@@ -217,6 +225,7 @@ export function readResponses(text: string, methods: readonly string[], closed: 
     const body = readBody(text, head, framing, length ?? 0);
     const complete = framing === 'close' ? closed : body.complete;
     const { line, fields } = head;
-    return { message: { line, fields, framing, content: body.content, complete }, end: body.end };
+    const { content, broken = false, end } = body;
+    return { message: { line, fields, framing, content, complete, broken }, end };
   });
 }
