@@ -27,6 +27,7 @@ export const run: Verb = {
     const gateway = await Gateway.start({
       config,
       load: () => loadConfigFile(file.path, { file: file.file, env: ctx.env }),
+      file: file.file,
       clock: ctx.clock,
       random: ctx.random,
       version: ctx.version,

@@ -10,7 +10,6 @@ import type { Random } from '../core/random.ts';
 import { createProbeFactory } from '../health/probes/create.ts';
 import type { LockOwner } from '../registry/embedded/data-lock.ts';
 import type { SourceStatus } from '../registry/source.ts';
-import { HostTable } from '../routing/hosts.ts';
 import { AccessLog } from '../telemetry/access-log.ts';
 import { LineSink } from '../telemetry/line-sink.ts';
 import { type EventLog, openEventLog } from '../telemetry/log.ts';
@@ -26,13 +25,17 @@ import { fleetSource } from './fleet-source.ts';
 import { observeFleet } from './observing.ts';
 import { Probing } from './probing.ts';
 import { Registries } from './registries.ts';
+import { atOnce, type Reloadable, Reloader } from './reload.ts';
 import { FleetRouter } from './router.ts';
 import { type ServedApp, serveApp } from './serve-app.ts';
+import { hostTable, servicePolicies } from './service-policies.ts';
 
 export interface GatewayOptions {
   readonly config: Config;
   /** Reads the configuration file again. */
   readonly load: () => Promise<LoadResult>;
+  /** What messages call that file. */
+  readonly file: string;
   readonly clock: Clock;
   readonly random: Random;
   readonly version: string;
@@ -57,9 +60,8 @@ export class Gateway {
   readonly #registries: Registries;
   readonly #dataPlane: DataPlane;
   readonly #stopLoopWatch: () => void;
-  #config: Config;
+  readonly #reloader: Reloader;
   #admin: ServedApp | undefined;
-  #reloading: Promise<ReloadOutcome> | undefined;
   #registriesAnswered = false;
   #stopping = false;
 
@@ -67,7 +69,6 @@ export class Gateway {
   private constructor(options: GatewayOptions) {
     const { config, clock, random } = options;
     this.#options = options;
-    this.#config = config;
     this.#log = openEventLog({ clock, files: filesOf(config.log.destination), level: config.log.level });
     const { accessLog } = config.gateway;
     this.#access =
@@ -134,6 +135,21 @@ export class Gateway {
       ],
     });
     for (const [name, policy] of config.services) this.#fleet.configure(name, policy);
+    this.#reloader = this.#makeReloader(parts);
+  }
+
+  #makeReloader(parts: { log: EventLog; metrics: Metrics; timeline: Timeline }): Reloader {
+    const { config, load, file } = this.#options;
+    const logLevel: Reloadable = {
+      prepare: (next, before) =>
+        atOnce(() => {
+          this.#log.setLevel(next.log.level);
+          return before.log.level === next.log.level ? [] : [`log.level is ${next.log.level}`];
+        }),
+    };
+    const registries: Reloadable = { prepare: (next) => atOnce(() => this.#registries.reload(next.registries)) };
+    const policies = servicePolicies({ fleet: this.#fleet, router: this.#router, probing: this.#probing });
+    return new Reloader({ ...parts, config, load, file, parts: [policies, logLevel, registries] });
   }
 
   /** Resolves once it listens. Rejects, with everything released, where a listener or a data directory cannot be had. */
@@ -176,60 +192,7 @@ export class Gateway {
 
   /** Takes over what has changed in the file. A bad file changes nothing. Reloads come one after the other. */
   reload(): Promise<ReloadOutcome> {
-    const before = this.#reloading ?? Promise.resolve();
-    const next = before.then(async () => this.#reload());
-    this.#reloading = next;
-    return next;
-  }
-
-  async #reload(): Promise<ReloadOutcome> {
-    const loaded = await this.#options.load();
-    if (!loaded.ok) {
-      this.#metrics.configReload('failure');
-      const first = loaded.issues[0];
-      this.#log.error('configuration not reloaded: the file has mistakes', {
-        mistakes: loaded.issues.length,
-        first: first && `${first.file}:${first.line}:${first.column} ${first.path}: ${first.message}`,
-      });
-      return { ok: false, issues: loaded.issues };
-    }
-    const changes = await this.#apply(loaded.config);
-    this.#metrics.configReload('success');
-    this.#timeline.add({ kind: 'config', to: 'reloaded', cause: changes.join('; ') || 'nothing has changed' });
-    this.#log.info('configuration reloaded', { changes });
-    return { ok: true, changes };
-  }
-
-  async #apply(next: Config): Promise<string[]> {
-    const before = this.#config;
-    this.#config = next;
-    const changes: string[] = [];
-    if (!same(before.defaultPolicy, next.defaultPolicy)) {
-      this.#fleet.setDefaultPolicy(next.defaultPolicy);
-      changes.push('defaults changed');
-    }
-    for (const name of before.services.keys()) {
-      if (next.services.has(name)) continue;
-      this.#fleet.unconfigure(name);
-      changes.push(`service ${name} is no longer configured`);
-    }
-    for (const [name, policy] of next.services) {
-      const known = before.services.get(name);
-      if (known && same(known, policy)) continue;
-      this.#fleet.configure(name, policy);
-      changes.push(`service ${name} ${known ? 'changed' : 'configured'}`);
-    }
-    this.#router.replace(hostTable(next));
-    if (changes.length > 0) this.#probing.reconfigure();
-    if (before.log.level !== next.log.level) {
-      this.#log.setLevel(next.log.level);
-      changes.push(`log level is ${next.log.level}`);
-    }
-    changes.push(...(await this.#registries.reload(next.registries)));
-    if (!same(before.gateway, next.gateway) || !same(before.admin, next.admin)) {
-      changes.push('gateway and admin settings are taken over at the next start');
-    }
-    return changes;
+    return this.#reloader.reload();
   }
 
   reopenLogs(): void {
@@ -243,7 +206,7 @@ export class Gateway {
    */
   async stop(hurry: AbortSignal): Promise<void> {
     this.#stopping = true;
-    const { acceptForMs, drainMs } = this.#config.shutdown;
+    const { acceptForMs, drainMs } = this.#reloader.config.shutdown;
     const { clock } = this.#options;
     this.#log.info('stopping', { acceptForMs, drainMs });
     await sleep(clock, acceptForMs, hurry);
@@ -319,12 +282,6 @@ function filesOf(destination: LogDestination): SinkFiles {
   return standardStream(destination.to === 'stderr' ? 2 : 1);
 }
 
-function hostTable(config: Config): HostTable {
-  const hosts: [string, string][] = [];
-  for (const [name, policy] of config.services) for (const host of policy.hosts) hosts.push([host, name]);
-  return new HostTable(hosts, config.gateway.domain);
-}
-
 function addressPolicy(config: Config): AddressPolicy {
   const own = [...config.gateway.listen, config.admin.listen];
   for (const registry of config.registries) if (registry.type === 'embedded') own.push(...registry.listen);
@@ -334,12 +291,6 @@ function addressPolicy(config: Config): AddressPolicy {
     localAddresses: () =>
       Object.values(networkInterfaces()).flatMap((each) => (each ?? []).map(({ address }) => address)),
   });
-}
-
-function same(one: unknown, other: unknown): boolean {
-  const plain = (value: unknown): string =>
-    JSON.stringify(value, (_, part: unknown) => (part instanceof Map || part instanceof Set ? [...part] : part));
-  return plain(one) === plain(other);
 }
 
 function reportOf(status: SourceStatus): RegistryReport {

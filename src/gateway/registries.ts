@@ -21,6 +21,7 @@ import type { Timeline } from '../telemetry/timeline.ts';
 import type { Fleet } from '../upstream/fleet.ts';
 import { type ClusterAddress, createBackend, type RemoteRegistryConfig } from './backends.ts';
 import { observeSource } from './observe-source.ts';
+import { fingerprint, same } from './same-config.ts';
 import { type ServedApp, serveApp } from './serve-app.ts';
 
 export interface RegistriesOptions {
@@ -123,7 +124,7 @@ export class Registries {
     const wanted = new Map(configs.map((config) => [config.name, config]));
     for (const [name, running] of [...this.#running]) {
       const next = wanted.get(name);
-      if (next && sameConfig(next, running.config)) continue;
+      if (next && same(next, running.config)) continue;
       changes.push(next ? `registry ${name} changed` : `registry ${name} removed`);
       this.#running.delete(name);
       await running.source.stop();
@@ -272,14 +273,4 @@ function mappingOf(config: RegistryConfig): ServiceMapping {
   // What is configured by name already is named as wanted.
   if (config.type === 'static' || config.type === 'dns') return { kind: 'all', prefix: '' };
   return config.services;
-}
-
-function sameConfig(one: RegistryConfig, other: RegistryConfig): boolean {
-  return fingerprint(one) === fingerprint(other);
-}
-
-function fingerprint(config: RegistryConfig): string {
-  return JSON.stringify(config, (_, value: unknown) =>
-    value instanceof Map || value instanceof Set ? [...value] : value,
-  );
 }
