@@ -50,7 +50,7 @@ export class Proxy {
       port,
       reusePort: this.#options.reusePort ?? false,
       plainSockets: this.#options.plainSockets ?? false,
-      accept: () => this.#accept(),
+      accept: () => this.accept(),
       onError: this.#options.onAcceptError,
     });
     this.#listeners.push(listener);
@@ -86,7 +86,8 @@ export class Proxy {
     this.#options.context.pool.close();
   }
 
-  #accept(): ServerConnection {
+  /** A client connects: the sink of its connection, to which its transport is attached next. For listeners. */
+  accept(): ServerConnection {
     const exchange = new Exchange(this.#options.context);
     const connection = new ServerConnection(this.#options.connection, exchange);
     exchange.connection = connection;
