@@ -1,9 +1,10 @@
 import type { Permit } from '../breaker/breaker.ts';
 import type { Outcome } from '../core/outcome.ts';
+import type { RetryReason } from '../telemetry/closed-sets.ts';
 import type { Member } from '../upstream/directory.ts';
 import type { PooledConnection } from '../upstream/pool.ts';
 import type { ProxyContext, Route } from './context.ts';
-import type { Sent } from './retry.ts';
+import { mayRetry, type Repeatable, type Sent } from './retry.ts';
 
 /** Attempts remembered, so that each goes to another instance. Retries are limited below this by the schema. */
 const MAX_TRIED = 16;
@@ -121,6 +122,31 @@ export class Attempt {
     this.#cancelConnect = undefined;
     this.upstream?.client.abandon();
     this.upstream = undefined;
+  }
+
+  /**
+   * It came to nothing before a response head. Gives back what it held, and says whether another one may follow.
+   * `moved`: it was taken away from an instance that is being ejected.
+   */
+  failed(route: Route, request: Repeatable, outcome: Outcome, moved: boolean, nowMs: number): boolean {
+    const safe = mayRetry({
+      sent: this.sent,
+      idempotent: request.idempotent,
+      bodyReplayable: request.bodyReplayable,
+      responseBegan: this.upstream?.client.responseBegan ?? false,
+      attemptsLeft: route.service.policy.retry.attempts + 1 - this.count + (moved ? 1 : 0),
+    });
+    this.drop();
+    this.settle(route, outcome);
+    if (!safe || !this.othersLeft(route)) return false;
+    // An ejection moves what waits in any case; it counts against those who come later.
+    if (moved) route.budget.charge();
+    if (!moved && !route.budget.withdraw(nowMs)) {
+      route.meters.budgetExhausted();
+      return false;
+    }
+    route.meters.retry(moved ? 'ejected' : (outcome as RetryReason));
+    return true;
   }
 
   /** Whether the breaker waits for this very attempt. */

@@ -1,6 +1,7 @@
 import type { CheckTiming } from '../core/check.ts';
 import { FAILURES, type FailureKind } from '../core/failure.ts';
 import type { Outcome } from '../core/outcome.ts';
+import type { View } from '../upstream/view.ts';
 
 export interface Reply {
   readonly kind: FailureKind;
@@ -60,8 +61,23 @@ export function renderReply(reply: Reply): Buffer {
   return Buffer.from(`${lines.join('\r\n')}\r\n\r\n${reply.omitBody ? '' : body}`, 'latin1');
 }
 
+interface Told {
+  readonly kind: FailureKind;
+  readonly detail: string;
+}
+
+/** What a client is told when no instance could be picked. */
+export function unpicked(why: 'crowded' | 'none', { empty }: Pick<View, 'empty'>): Told {
+  if (why === 'crowded')
+    return { kind: 'overloaded', detail: 'every instance has as many requests as maxInflightPerInstance allows' };
+  if (empty === 'none-registered') return { kind: 'no-instance', detail: 'no instance is registered' };
+  if (empty === 'none-available')
+    return { kind: 'no-instance', detail: 'no registered instance is healthy and in rotation' };
+  return { kind: 'overloaded', detail: 'the breaker of every instance is open' };
+}
+
 /** What a client is told of a failed attempt that nobody could make good. */
-export function failureOf(outcome: Outcome, reason: string): { readonly kind: FailureKind; readonly detail: string } {
+export function failureOf(outcome: Outcome, reason: string): Told {
   switch (outcome) {
     case 'connect-failed':
       return { kind: 'connect-failed', detail: `the instance could not be reached (${reason})` };

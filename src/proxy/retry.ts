@@ -1,12 +1,16 @@
 /** What had left for the instance when the attempt failed. */
 export type Sent = 'nothing' | 'partial' | 'complete';
 
-export interface FailedAttempt {
-  readonly sent: Sent;
+/** What makes a request one that can be sent again. */
+export interface Repeatable {
   /** RFC 9110 section 9.2.2: doing it twice is doing it once. */
   readonly idempotent: boolean;
   /** All of the body that was taken from the client is still here. */
   readonly bodyReplayable: boolean;
+}
+
+export interface FailedAttempt extends Repeatable {
+  readonly sent: Sent;
   /** Some byte of a response has come: whatever it was to be, the request was at least begun. */
   readonly responseBegan: boolean;
   readonly attemptsLeft: number;

@@ -1,28 +1,37 @@
+import { LazyTimer } from '../core/lazy-timer.ts';
 import type { Stage } from '../http1/stage.ts';
 import type { Transport } from '../http1/transport.ts';
+import type { ProxyContext } from './context.ts';
+
+export interface TunnelOptions {
+  readonly client: Transport;
+  readonly instance: Transport;
+  readonly context: Pick<ProxyContext, 'clock' | 'wheel' | 'stage'>;
+  /** Nothing moves for this long, and it is over. */
+  readonly idleMs: number;
+  /** Both directions have ended, or it was idle for too long. `close` it then. */
+  readonly onOver: () => void;
+}
 
 /**
  * Two connections joined byte for byte after an upgrade. A side that does not take what it is sent holds back the
  * other; a side that has ended is passed on as FIN, and the other may go on.
  */
-export class Tunnel {
+export class Tunnel extends LazyTimer {
   bytesIn = 0;
   bytesOut = 0;
+  readonly #options: TunnelOptions;
   readonly #client: Transport;
   readonly #instance: Transport;
-  readonly #stage: Stage;
   #clientEnded = false;
   #instanceEnded = false;
 
-  constructor(client: Transport, instance: Transport, stage: Stage) {
-    this.#client = client;
-    this.#instance = instance;
-    this.#stage = stage;
-  }
-
-  /** Both directions have ended. */
-  get over(): boolean {
-    return this.#clientEnded && this.#instanceEnded;
+  constructor(options: TunnelOptions) {
+    super(options.context.wheel);
+    this.#options = options;
+    this.#client = options.client;
+    this.#instance = options.instance;
+    this.#touch();
   }
 
   fromClient(buffer: Buffer, start: number, end: number): void {
@@ -38,11 +47,13 @@ export class Tunnel {
   clientEnded(): void {
     this.#clientEnded = true;
     this.#instance.end();
+    if (this.#instanceEnded) this.#options.onOver();
   }
 
   instanceEnded(): void {
     this.#instanceEnded = true;
     this.#client.end();
+    if (this.#clientEnded) this.#options.onOver();
   }
 
   clientDrained(): void {
@@ -53,8 +64,21 @@ export class Tunnel {
     if (!this.#clientEnded) this.#client.resume();
   }
 
+  close(): void {
+    this.releaseTimer();
+  }
+
+  protected override onDeadline(): void {
+    this.#options.onOver();
+  }
+
   #pass(buffer: Buffer, start: number, end: number, from: Transport, to: Transport): void {
-    if (!writeStaged(this.#stage, to, buffer, start, end)) from.pause();
+    if (!writeStaged(this.#options.context.stage, to, buffer, start, end)) from.pause();
+    this.#touch();
+  }
+
+  #touch(): void {
+    this.setDeadline(this.#options.context.clock.now() + this.#options.idleMs);
   }
 }
 
