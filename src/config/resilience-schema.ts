@@ -117,6 +117,14 @@ export const availability = group({
       max: 1,
     },
   ),
+  degradedWeight: share(
+    'What the weight of an instance is multiplied by while its registry or a check calls it degraded. 0.01 leaves it next to nothing; 1 takes no notice.',
+    {
+      fallback: 0.5,
+      min: 0.01,
+      max: 1,
+    },
+  ),
 });
 
 export const hang = group({

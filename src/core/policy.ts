@@ -52,6 +52,8 @@ export interface AvailabilityPolicy {
   readonly panicMode: 'route' | 'reject';
   /** At most this share of the instances may be ejected; always at least one may be. */
   readonly maxEjectedShare: number;
+  /** What the weight of a degraded instance is multiplied by; > 0. */
+  readonly degradedWeight: number;
 }
 
 /**

@@ -61,6 +61,11 @@ export function availability(health: Standing, panic: Panic): Availability {
   return { traffic: 'full', why: probed ? 'serving' : 'panic' };
 }
 
+/** Works, and should have less than its peers: so says its registry, or one of its checks. */
+export function isDegraded({ registered, probe }: Pick<Standing, 'registered' | 'probe'>): boolean {
+  return registered === 'degraded' || probe === 'degraded';
+}
+
 function none(why: Why): Availability {
   return { traffic: 'none', why };
 }
@@ -112,6 +117,8 @@ export const COUNTED = [
   'broken',
   /** Would have full traffic in panic, were it not out. */
   'brokenInPanic',
+  /** Has less weight for it. */
+  'degraded',
 ] as const;
 export type Counted = (typeof COUNTED)[number];
 
@@ -132,6 +139,8 @@ function isCounted(standing: Standing, what: Counted): boolean {
       return out && has(mended, 'off');
     case 'brokenInPanic':
       return out && has(mended, 'route');
+    case 'degraded':
+      return isDegraded(standing);
   }
 }
 

@@ -3,6 +3,7 @@ import { availability, type Gate, GATES, type Standing, type Traffic, type Why }
 import type { StandingColumns } from './columns.ts';
 import type { Member, ServiceDetail } from './directory.ts';
 import type { Figures } from './figures.ts';
+import type { WeightFactors } from './weighing.ts';
 
 export interface GateReport {
   readonly gate: Gate;
@@ -20,7 +21,9 @@ export interface InstanceReport {
   readonly id: string;
   readonly address: string;
   readonly slot: number;
+  /** What balancers go by: the product of `weightFactors`. */
   readonly weight: number;
+  readonly weightFactors: WeightFactors;
   readonly leaving: boolean;
   readonly traffic: Traffic;
   readonly why: Why | 'leaving';
@@ -37,13 +40,18 @@ export interface InstanceReport {
     | undefined;
 }
 
+export interface Sources {
+  readonly columns: StandingColumns;
+  readonly figures: Figures;
+  readonly weight: WeightFactors;
+  readonly nowMs: number;
+}
+
 /** Why one member has traffic or not: every gate, in order, whatever the first one says. */
 export function explainMember(
   member: Member,
   service: ServiceDetail,
-  columns: StandingColumns,
-  figures: Figures,
-  nowMs: number,
+  { columns, figures, weight, nowMs }: Sources,
 ): InstanceReport {
   const { instance, slot, leaving, breaker } = member;
   const standing = columns.standing(slot);
@@ -55,6 +63,7 @@ export function explainMember(
     address: addressOf(instance),
     slot,
     weight: figures.weight[slot] ?? 0,
+    weightFactors: weight,
     leaving,
     traffic,
     why,

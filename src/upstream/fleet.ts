@@ -16,6 +16,7 @@ import { Publisher } from './publisher.ts';
 import type { ServiceRecord } from './service-record.ts';
 import { ServiceTable } from './service-table.ts';
 import { SlotTable } from './slot-table.ts';
+import { Weighing } from './weighing.ts';
 
 export interface FleetOptions {
   readonly clock: Clock;
@@ -43,6 +44,7 @@ export class Fleet implements FleetBase {
   readonly #listeners = new FleetListeners();
   readonly #publisher: Publisher;
   readonly #departures: Departures;
+  readonly #weighing: Weighing;
   /** Number of resets so far: a member that the current one has not seen is gone. */
   #resets = 0;
 
@@ -50,6 +52,7 @@ export class Fleet implements FleetBase {
     this.clock = options.clock;
     this.figures = options.figures;
     this.columns = new StandingColumns(options.figures.capacity);
+    this.#weighing = new Weighing(options.figures, this.columns.codes);
     this.#slots = new SlotTable(options.figures.capacity);
     this.#table = new ServiceTable({
       figures: options.figures,
@@ -208,7 +211,12 @@ export class Fleet implements FleetBase {
   explain(member: Member): InstanceReport | undefined {
     const record = this.#slots.owners[member.slot];
     return record === member
-      ? explainMember(record, record.service, this.columns, this.figures, this.clock.now())
+      ? explainMember(record, record.service, {
+          columns: this.columns,
+          figures: this.figures,
+          weight: this.#weighing.factorsOf(record),
+          nowMs: this.clock.now(),
+        })
       : undefined;
   }
 
@@ -270,10 +278,13 @@ export class Fleet implements FleetBase {
   }
 
   #setPolicy(service: ServiceRecord, policy: ServicePolicy): void {
-    const guarded = service.policy.breaker.enabled;
+    const { breaker, availability } = service.policy;
     this.#table.setPolicy(service, policy);
-    if (guarded && !policy.breaker.enabled) {
+    if (breaker.enabled && !policy.breaker.enabled) {
       for (const member of service.members.values()) this.#switchBreakerOff(member);
+    }
+    if (policy.availability.degradedWeight !== availability.degradedWeight) {
+      for (const member of service.members.values()) this.#weighing.weigh(member);
     }
     this.#publisher.touch(service);
   }
@@ -287,9 +298,9 @@ export class Fleet implements FleetBase {
   #add(service: ServiceRecord, instance: Instance, wallMs: number): MemberRecord {
     const member = this.#slots.take((slot) => new MemberRecord(slot, service, instance, this));
     this.figures.clear(member.slot);
-    this.figures.weight[member.slot] = instance.weight;
     this.columns.begin(member.slot, NEW_CODES[instance.state], wallMs);
     service.add(member);
+    this.#weighing.weigh(member);
     this.#publisher.touch(service);
     this.#listeners.tell((listener) => listener.added?.(member));
     return member;
@@ -299,9 +310,9 @@ export class Fleet implements FleetBase {
     const previous = member.instance;
     member.instance = instance;
     if (previous.weight !== instance.weight) {
-      this.figures.weight[member.slot] = instance.weight;
       member.service.addWeight(previous.weight, -1);
       member.service.addWeight(instance.weight, 1);
+      this.#weighing.weigh(member);
       this.#publisher.touch(member.service);
     }
     if (previous.state !== instance.state) {
@@ -354,6 +365,7 @@ export class Fleet implements FleetBase {
     this.columns.change(member.slot, to, gate, this.clock.wall());
     if (member.leaving) return true;
     member.service.recount(member, from, to);
+    this.#weighing.weigh(member);
     if (!sameToViews(from, to)) this.#publisher.touch(member.service);
     return true;
   }

@@ -38,13 +38,14 @@ export class ServiceRecord implements ServiceDetail {
     out: 0,
     broken: 0,
     brokenInPanic: 0,
+    degraded: 0,
   };
   readonly #bySlot: readonly (MemberRecord | undefined)[];
   readonly #codes: Uint16Array;
   readonly #slots = new SortedSlots();
   /** Members whose traffic may have changed since the view. More than `MAX_TOUCHED` are not told apart. */
   readonly #touched: number[] = [];
-  /** Number of members of each weight. */
+  /** Number of members of each registered weight. */
   readonly #weights = new Map<number, number>();
   /** The first of `view.trials` that may not have been taken. */
   #trial = 0;
@@ -134,7 +135,8 @@ export class ServiceRecord implements ServiceDetail {
 
   #frame(revision: number): ViewFrame {
     const { name: service, counts, panic } = this;
-    return { service, revision, counts, panic, registered: this.members.size, uniform: this.#weights.size <= 1 };
+    const uniform = this.#weights.size <= 1 && counts.degraded === 0;
+    return { service, revision, counts, panic, registered: this.members.size, uniform };
   }
 
   #touch(slot: number): void {

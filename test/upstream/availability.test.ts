@@ -117,12 +117,14 @@ describe('the tables', () => {
       if (out) want.push('out');
       if (out && expected(mended, 'off') === 'full') want.push('broken');
       if (out && expected(mended, 'route') === 'full') want.push('brokenInPanic');
+      if (who.registered === 'degraded' || who.probe === 'degraded') want.push('degraded');
       expect(counted).toEqual(want);
     }
   });
 
-  it('hold passing and degraded for the same to a view, and nothing that differs', () => {
-    expect(sameToViews(pack(UP), pack({ ...UP, probe: 'degraded' }))).toBe(true);
+  it('hold for the same to a view only what does not differ in traffic, counts or weight', () => {
+    expect(sameToViews(pack({ ...UP, drained: true }), pack({ ...UP, drained: true, probe: 'failing' }))).toBe(true);
+    expect(sameToViews(pack(UP), pack({ ...UP, probe: 'degraded' }))).toBe(false);
     expect(sameToViews(pack(UP), pack({ ...UP, probe: 'failing' }))).toBe(false);
     // No traffic either way, but the cap counts one of them.
     expect(sameToViews(pack({ ...UP, drained: true }), pack({ ...UP, drained: true, ejected: true }))).toBe(false);
@@ -130,7 +132,7 @@ describe('the tables', () => {
 });
 
 describe('panic', () => {
-  const policy = { panicThreshold: 0.5, panicMode: 'route', maxEjectedShare: 0.5 } as const;
+  const policy = { panicThreshold: 0.5, panicMode: 'route', maxEjectedShare: 0.5, degradedWeight: 0.5 } as const;
 
   it.each([
     ['exactly half available', 5, 10, 5, 'off'],

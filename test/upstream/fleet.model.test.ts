@@ -33,8 +33,16 @@ type Step =
 
 const POLICIES: readonly ServicePolicy[] = [
   POLICY,
-  { ...POLICY, availability: { panicThreshold: 0.8, panicMode: 'reject', maxEjectedShare: 0.2 }, balancer: 'random' },
-  { ...POLICY, availability: { panicThreshold: 0, panicMode: 'route', maxEjectedShare: 1 }, balancer: 'round-robin' },
+  {
+    ...POLICY,
+    availability: { ...POLICY.availability, panicThreshold: 0.8, panicMode: 'reject', maxEjectedShare: 0.2 },
+    balancer: 'random',
+  },
+  {
+    ...POLICY,
+    availability: { panicThreshold: 0, panicMode: 'route', maxEjectedShare: 1, degradedWeight: 0.25 },
+    balancer: 'round-robin',
+  },
   { ...POLICY, breaker: { ...POLICY.breaker, enabled: false } },
 ];
 
@@ -264,7 +272,17 @@ class Comparison {
     expect([...view.slots]).toEqual(slotsOf(slots));
     expect([...view.trials]).toEqual(slotsOf(trials));
     expect([view.registered, view.available, view.panic]).toEqual([all.length, available.length, panic]);
-    if (view.uniform) expect(new Set(slots.map((each) => each.instance.weight)).size).toBeLessThanOrEqual(1);
+    const { degradedWeight } = service.policy.availability;
+    const weights = all.map(({ slot, instance, probe }) => {
+      const degraded = instance.state === 'degraded' || probe === 'degraded';
+      const weight = instance.weight * (degraded ? degradedWeight : 1);
+      expect(this.harness.figures.weight[slot]).toBe(weight);
+      return [slot, weight] as const;
+    });
+    if (view.uniform) {
+      const seen = weights.filter(([slot]) => view.slots.includes(slot)).map(([, weight]) => weight);
+      expect(new Set(seen).size).toBeLessThanOrEqual(1);
+    }
     const rejected = panic && !routed && available.length > 0;
     const broken = out.length > 0 && !rejected;
     const reason = all.length === 0 ? 'none-registered' : broken ? 'all-breakers-open' : 'none-available';

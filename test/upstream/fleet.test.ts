@@ -158,6 +158,52 @@ describe('an instance', () => {
     expect(harness.view).toMatchObject({ uniform: false, revision: revision + 1 });
   });
 
+  it('has less weight while its registry or a probe calls it degraded, and all of it afterwards', () => {
+    const harness = new FleetHarness();
+    const [a] = harness.serving('a', 'b') as [Member, Member];
+    expect(harness.view?.uniform).toBe(true);
+    const { revision = 0 } = harness.view ?? {};
+    harness.fleet.setProbe(a, 'degraded', '429 Too Many Requests');
+    expect(harness.view).toMatchObject({ uniform: false, revision: revision + 1, available: 2 });
+    expect([...harness.slots].map((id) => harness.figures.weight[harness.fleet.find('web', id)?.slot ?? -1])).toEqual([
+      0.5, 1,
+    ]);
+    harness.fleet.upsert(web('a', { state: 'degraded', weight: 4 }));
+    expect(harness.figures.weight[a.slot]).toBe(2);
+    expect(harness.fleet.explain(a)).toMatchObject({ weight: 2, weightFactors: { registered: 4, degraded: 0.5 } });
+    harness.fleet.setProbe(a, 'passing', '200');
+    expect(harness.figures.weight[a.slot]).toBe(2);
+    harness.fleet.upsert(web('a'));
+    expect(harness.figures.weight[a.slot]).toBe(1);
+    expect(harness.view?.uniform).toBe(true);
+  });
+
+  it('gets that share of the traffic from every balancer', () => {
+    for (const balancer of ['p2c', 'round-robin', 'random'] as const) {
+      const harness = new FleetHarness({ defaultPolicy: { ...POLICY, balancer } });
+      const [a] = harness.serving('a', 'b') as [Member, Member];
+      harness.fleet.setProbe(a, 'degraded', 'test');
+      harness.fleet.flush();
+      const service = harness.fleet.service('web')!;
+      let picked = 0;
+      for (let pick = 0; pick < 3000; pick++) {
+        if (service.balancer.pick(service.view, new Int32Array(0), 0) === a.slot) picked++;
+      }
+      expect(picked / 3000, balancer).toBeGreaterThan(0.28);
+      expect(picked / 3000, balancer).toBeLessThan(0.39);
+    }
+  });
+
+  it('is weighed anew when the policy changes what degraded means', () => {
+    const harness = new FleetHarness();
+    const [a] = harness.serving('a', 'b') as [Member, Member];
+    harness.fleet.setProbe(a, 'degraded', 'test');
+    const { revision = 0 } = harness.view ?? {};
+    harness.fleet.configure('web', { ...POLICY, availability: { ...POLICY.availability, degradedWeight: 0.1 } });
+    expect(harness.figures.weight[a.slot]).toBe(0.1);
+    expect(harness.view?.revision).toBe(revision + 1);
+  });
+
   it('obeys the registry that says down, and its reason is told', () => {
     const harness = new FleetHarness();
     harness.serving('a', 'b');
@@ -571,6 +617,7 @@ describe('explain', () => {
       address: '10.0.0.1:8097',
       slot: 0,
       weight: 1,
+      weightFactors: { registered: 1, degraded: 1 },
       leaving: false,
       traffic: 'none',
       why: 'drained',
