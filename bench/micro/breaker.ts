@@ -2,6 +2,8 @@
  * Cost of one attempt through a breaker on the closed path: `node --expose-gc bench/micro/breaker.ts`.
  * Goal: ≤ 0.8 µs and ≤ 400 B of garbage per `admit` + `settle`.
  */
+import { BreakerColumns } from '../../src/breaker/columns.ts';
+import { BreakerGate } from '../../src/breaker/gate.ts';
 import { createBreaker } from '../../src/breaker/instance-breaker.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import type { BreakerPolicy } from '../../src/core/policy.ts';
@@ -17,12 +19,12 @@ const policy: BreakerPolicy = {
   maxOpenMs: 60_000,
   failureStatuses: new Set([502, 503, 504]),
 };
-const column = new Uint8Array(1);
+const columns = new BreakerColumns(1);
 const create = () =>
   createBreaker({
     policy,
     clock: systemClock,
-    column,
+    columns,
     slot: 0,
     trialLimitMs: 60_000,
     mayOpen: () => false,
@@ -31,14 +33,26 @@ const create = () =>
   });
 
 const breaker = create();
-await measure('admit + success', () => breaker.admit()?.settle('success'));
-await measure('admit + cancelled', () => breaker.admit()?.settle('cancelled'));
-await measure('admit + failure, cap reached', () => breaker.admit()?.settle('timeout'));
-const overlapping = Array.from({ length: 64 }, () => breaker.admit());
+const gate = new BreakerGate(columns, systemClock, 1, {
+  failed: (_, circuit, outcome) => {
+    breaker.failed(circuit, outcome);
+  },
+  trialTaken: (_, circuit) => {
+    breaker.trialTaken(circuit);
+  },
+  trialEnded: (_, circuit, outcome) => {
+    breaker.trialEnded(circuit, outcome);
+  },
+});
+const admit = () => gate.admit(0, policy.windowMs);
+await measure('admit + success', () => admit()?.settle('success'));
+await measure('admit + cancelled', () => admit()?.settle('cancelled'));
+await measure('admit + failure, cap reached', () => admit()?.settle('timeout'));
+const overlapping = Array.from({ length: 64 }, () => admit());
 let next = 0;
 await measure('admit + success, 64 at once', () => {
   next = (next + 1) % 64;
   overlapping[next]?.settle('success');
-  overlapping[next] = breaker.admit();
+  overlapping[next] = admit();
 });
 console.log(`memory of one closed breaker: ${retainedBytes(2000, create).toFixed(0)} B`);

@@ -1,5 +1,6 @@
 import type { BreakerState } from '../core/health.ts';
 import type { Outcome } from '../core/outcome.ts';
+import type { AttemptCounts } from './columns.ts';
 
 /** The right to make one attempt. Exactly one call of `settle`, whatever happens. */
 export interface Permit {
@@ -9,17 +10,19 @@ export interface Permit {
   settle(outcome: Outcome): void;
 }
 
-/** The breaker of one instance. */
+/** The breaker of one instance, where it is decided: on the control thread. Attempts are admitted by a `BreakerGate`. */
 export interface Breaker {
   readonly state: BreakerState;
   /** `clock.now()` at which an open breaker becomes half-open; undefined unless open. */
   readonly openUntilMs: number | undefined;
-  /** Half-open, and its one trial has yet to be taken: the next `admit` gives it. */
-  readonly trialReady: boolean;
   /** Successes and failures in the current window, for `explain`. */
-  readonly counts: { readonly successes: number; readonly failures: number; readonly consecutiveFailures: number };
-  /** undefined: open, or half-open with its one trial under way. */
-  admit(): Permit | undefined;
+  readonly counts: AttemptCounts;
+  /** An attempt that `circuit` admitted has failed and is counted. See `BreakerReports`. */
+  failed(circuit: number, outcome: Outcome): void;
+  trialTaken(circuit: number): void;
+  trialEnded(circuit: number, outcome: Outcome): void;
+  /** Whoever had the trial is no more: the next attempt is the trial. */
+  trialLost(): void;
   /**
    * Opens it on somebody else's evidence, as if it had counted failures itself. True where it is out of the rotation
    * now; false where the ejection cap forbids it.

@@ -3,22 +3,22 @@ import type { BreakerState } from '../core/health.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { BreakerPolicy } from '../core/policy.ts';
 import { formatDuration } from '../core/units.ts';
-import type { Breaker, Permit } from './breaker.ts';
-import { Call, Circuit, Tally } from './opossum.ts';
-import { AttemptWindow } from './window.ts';
+import type { Breaker } from './breaker.ts';
+import { type AttemptCounts, type BreakerColumns, CLOSED, HALF_OPEN, OPEN } from './columns.ts';
+import { Call, Circuit } from './opossum.ts';
 
 export interface BreakerOptions {
-  /** Read at every decision: behind a getter it follows a reload, `windowMs` when the breaker next half-opens. */
+  /** Read at every decision: behind a getter it follows a reload. */
   readonly policy: BreakerPolicy;
   readonly clock: Clock;
-  /** Written at `slot`: 0 closed, 1 open, 2 half-open. */
-  readonly column: Uint8Array;
+  /** Where the threads count, and learn of the state. */
+  readonly columns: BreakerColumns;
   readonly slot: number;
   /** A trial that has not settled for so long is given up, and the next attempt is the trial. */
   readonly trialLimitMs: number;
   /** Whether the ejection cap leaves room for this breaker to open. Asked only while it is closed. */
   mayOpen(): boolean;
-  /** After the state has changed; within `settle` where that was the cause. */
+  /** After the state has changed; within the report where that was the cause. */
   onTransition(from: BreakerState, to: BreakerState, cause: string): void;
   /** Half-open as before, and the trial may be taken again. */
   onTrialReturned(cause: string): void;
@@ -29,7 +29,7 @@ export function createBreaker(options: BreakerOptions): Breaker {
   return new InstanceBreaker(options);
 }
 
-const COLUMN_OF: Readonly<Record<BreakerState, number>> = { closed: 0, open: 1, 'half-open': 2 };
+const STATE_OF: Readonly<Record<BreakerState, number>> = { closed: CLOSED, open: OPEN, 'half-open': HALF_OPEN };
 
 class InstanceBreaker implements Breaker {
   readonly #options: BreakerOptions;
@@ -38,7 +38,9 @@ class InstanceBreaker implements Breaker {
   #opening: string | undefined;
   /** While somebody else than the counts opens it. */
   #tripping: string | undefined;
-  /** Of the settlement under way. */
+  /** The trial under way. */
+  #trial: Call | undefined;
+  /** Of the report under way. */
   #outcome: Outcome = 'success';
   /** The last open time; 0 before the first. */
   #openMs = 0;
@@ -52,7 +54,6 @@ class InstanceBreaker implements Breaker {
   constructor(options: BreakerOptions) {
     this.#options = options;
     this.#circuit = this.#newCircuit('closed');
-    options.column[options.slot] = COLUMN_OF.closed;
   }
 
   get state(): BreakerState {
@@ -63,24 +64,9 @@ class InstanceBreaker implements Breaker {
     return this.#openUntilMs;
   }
 
-  get trialReady(): boolean {
-    return !this.#shut && this.#circuit.pendingClose;
-  }
-
-  get counts(): { successes: number; failures: number; consecutiveFailures: number } {
-    const { window, consecutiveFailures } = this.#circuit.tally;
-    return { successes: window.successes, failures: window.failures, consecutiveFailures };
-  }
-
-  admit(): Permit | undefined {
-    const circuit = this.#circuit;
-    if (this.#shut || !circuit.admits) return undefined;
-    const attempt = new Attempt(this, circuit, circuit.halfOpen);
-    if (attempt.trial) {
-      this.#limitTrial();
-      circuit.begin(attempt);
-    }
-    return attempt;
+  get counts(): AttemptCounts {
+    const { columns, slot, clock, policy } = this.#options;
+    return columns.counts(slot, clock.now(), policy.windowMs);
   }
 
   trip(cause: string): boolean {
@@ -92,29 +78,43 @@ class InstanceBreaker implements Breaker {
     return !this.#circuit.closed;
   }
 
-  /** Called by each attempt once. */
-  settle(attempt: Attempt, outcome: Outcome): void {
-    const circuit = attempt.circuit;
-    // A straggler: the breaker has opened since the attempt began, and it tells of the time before.
-    if (this.#shut || circuit !== this.#circuit || circuit.opened) return;
-    if (outcome === 'cancelled') {
-      if (attempt.trial) this.#returnTrial('the trial was cancelled');
-      return;
-    }
+  // Closed, opossum lets everyone through, and of a success it only counts: its promises would be the dearest part of a
+  // request. So the threads count, and opossum is told of a call when that has failed.
+  failed(circuit: number, outcome: Outcome): void {
+    if (!this.#isCurrent(circuit) || !this.#circuit.closed) return;
     this.#outcome = outcome;
-    if (attempt.trial) {
-      if (outcome === 'success') attempt.succeed();
-      else attempt.fail();
+    const call = new Call();
+    this.#circuit.begin(call);
+    call.fail();
+  }
+
+  trialTaken(circuit: number): void {
+    if (!this.#isCurrent(circuit) || !this.#circuit.halfOpen || this.#trial) return;
+    this.#limitTrial();
+    this.#trial = new Call();
+    this.#circuit.begin(this.#trial);
+  }
+
+  trialEnded(circuit: number, outcome: Outcome): void {
+    const trial = this.#trial;
+    if (!this.#isCurrent(circuit) || !trial) return;
+    if (outcome === 'cancelled') {
+      this.#returnTrial('the trial was cancelled');
       return;
     }
-    // Closed, opossum lets everyone through, and of a success it only counts: its promises would be the dearest part of
-    // a request. So it is told of successes by its tally, and of a call when that has failed.
-    if (outcome === 'success') {
-      circuit.tally.increment('successes');
-      return;
-    }
-    circuit.begin(attempt);
-    attempt.fail();
+    this.#trial = undefined;
+    this.#outcome = outcome;
+    if (outcome === 'success') trial.succeed();
+    else trial.fail();
+  }
+
+  trialLost(): void {
+    if (!this.#shut && this.#circuit.halfOpen) this.#returnTrial('the thread that made the trial is gone');
+  }
+
+  /** Reports on a circuit before the last change are of the time before. */
+  #isCurrent(circuit: number): boolean {
+    return !this.#shut && this.#options.columns.circuit(this.#options.slot) === circuit;
   }
 
   close(): void {
@@ -124,9 +124,7 @@ class InstanceBreaker implements Breaker {
   }
 
   #newCircuit(start: 'closed' | 'half-open'): Circuit {
-    const { clock, policy } = this.#options;
-    const tally = new Tally(new AttemptWindow(clock, policy.windowMs));
-    const circuit = new Circuit(tally, start, () => this.#mayOpen());
+    const circuit = new Circuit(start, () => this.#mayOpen());
     circuit.on('open', () => this.#opened());
     circuit.on('close', () => this.#closed());
     return circuit;
@@ -142,10 +140,9 @@ class InstanceBreaker implements Breaker {
   #causeToOpen(): string | undefined {
     if (this.#tripping !== undefined) return this.#tripping;
     const { consecutiveFailures, failureRate, minimumAttempts, windowMs } = this.#options.policy;
-    const { window, consecutiveFailures: inARow } = this.#circuit.tally;
+    const { failures, successes, consecutiveFailures: inARow } = this.counts;
     if (inARow >= consecutiveFailures) return `${inARow} failures in a row, the last: ${this.#outcome}`;
-    const failures = window.failures;
-    const attempts = failures + window.successes;
+    const attempts = failures + successes;
     if (attempts < minimumAttempts || failures < failureRate * attempts) return undefined;
     return `${failures} of ${attempts} attempts failed within ${formatDuration(windowMs)}, the last: ${this.#outcome}`;
   }
@@ -192,10 +189,14 @@ class InstanceBreaker implements Breaker {
   }
 
   #replaceCircuit(): void {
+    const { columns, slot } = this.#options;
     this.#stopTimer();
-    // Clears opossum's own timer; attempts that still hold the old circuit are stragglers from here on.
+    this.#trial = undefined;
+    // Clears opossum's own timer. Attempts that the old circuit has admitted are stragglers from here on.
     this.#circuit.shutdown();
     this.#circuit = this.#newCircuit('half-open');
+    columns.forget(slot);
+    columns.change(slot, HALF_OPEN);
   }
 
   #stopTimer(): void {
@@ -204,28 +205,7 @@ class InstanceBreaker implements Breaker {
   }
 
   #report(from: BreakerState, to: BreakerState, cause: string): void {
-    this.#options.column[this.#options.slot] = COLUMN_OF[to];
+    if (to !== 'half-open') this.#options.columns.change(this.#options.slot, STATE_OF[to]);
     this.#options.onTransition(from, to, cause);
-  }
-}
-
-class Attempt extends Call implements Permit {
-  readonly trial: boolean;
-  readonly circuit: Circuit;
-  readonly #breaker: InstanceBreaker;
-  #settled = false;
-
-  constructor(breaker: InstanceBreaker, circuit: Circuit, trial: boolean) {
-    super();
-    this.#breaker = breaker;
-    this.circuit = circuit;
-    this.trial = trial;
-  }
-
-  /** A second call would count a second attempt: it does nothing. */
-  settle(outcome: Outcome): void {
-    if (this.#settled) return;
-    this.#settled = true;
-    this.#breaker.settle(this, outcome);
   }
 }

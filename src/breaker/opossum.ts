@@ -1,6 +1,5 @@
 import { EventEmitter } from 'node:events';
 import CircuitBreaker from 'opossum';
-import type { AttemptWindow } from './window.ts';
 
 /** One call through a circuit. Ends by one of `succeed` and `fail`, or by neither: then it counts as nothing. */
 export class Call {
@@ -76,37 +75,25 @@ const Status = CircuitBreaker.newStatus(STATUS_OPTIONS).constructor as new (
   options: CircuitBreaker.StatusOptions,
 ) => EventEmitter;
 
-/**
- * Where opossum counts. Its own status would keep the latency of every call of the window, and count calls by their
- * beginning, so that cancelled ones would dilute the failures.
- */
-export class Tally extends Status {
-  readonly window: AttemptWindow;
-  /** Failures without a success between them. */
-  consecutiveFailures = 0;
-
-  constructor(window: AttemptWindow) {
+/** opossum would count here. The threads count, in `BreakerColumns`; the owner of the circuit reads that. */
+class NoStatus extends Status {
+  constructor() {
     super(STATUS_OPTIONS);
-    this.window = window;
   }
 
   /** Called by opossum on its events. */
-  increment(event: string): void {
-    if (event === 'successes') {
-      this.consecutiveFailures = 0;
-      this.window.addSuccess();
-    } else if (event === 'failures') {
-      this.consecutiveFailures++;
-      this.window.addFailure();
-    }
+  increment(): void {
+    // Counted already, where it happened.
   }
 
-  /** opossum divides the one by the other after every failure. */
+  /** opossum divides the one by the other after every failure: always more than its threshold. */
   get stats(): { readonly failures: number; readonly fires: number } {
-    const failures = this.window.failures;
-    return { failures, fires: failures + this.window.successes };
+    return FAILED_ONCE;
   }
 }
+
+const FAILED_ONCE = { failures: 1, fires: 1 };
+const NO_STATUS = new NoStatus();
 
 /** Events which opossum counts and nobody reads. Their listeners are most of the memory of a breaker. */
 const UNREAD = [
@@ -133,15 +120,14 @@ const NEVER_MS = 2_147_483_647;
  * Calls of the replaced one thereby lose their say.
  */
 export class Circuit extends CircuitBreaker<[], void> {
-  readonly tally: Tally;
   readonly #mayOpen: () => boolean;
 
   /** `mayOpen` is asked after every failure while closed; a failed trial opens without a question. */
-  constructor(tally: Tally, start: 'closed' | 'half-open', mayOpen: () => boolean) {
+  constructor(start: 'closed' | 'half-open', mayOpen: () => boolean) {
     const options: CircuitBreaker.Options & { state?: object } = {
       ...STATUS_OPTIONS,
       name: 'instance',
-      status: tally as unknown as CircuitBreaker.Status,
+      status: NO_STATUS as unknown as CircuitBreaker.Status,
       timeout: false,
       resetTimeout: NEVER_MS,
       // Every failure proposes to open; `open` below disposes.
@@ -149,7 +135,6 @@ export class Circuit extends CircuitBreaker<[], void> {
     };
     if (start === 'half-open') options.state = { closed: false, halfOpen: true };
     super(action, options);
-    this.tally = tally;
     this.#mayOpen = mayOpen;
     // A failure then resolves the promise of `fire`, which nobody awaits: no unhandled rejection.
     this.fallback(() => HANDLED);
@@ -157,12 +142,7 @@ export class Circuit extends CircuitBreaker<[], void> {
     Object.assign(this, { semaphore: UNLIMITED });
   }
 
-  /** Closed, or half-open with its one trial to give. */
-  get admits(): boolean {
-    return this.closed || this.pendingClose;
-  }
-
-  /** Obligation: only while it `admits`. */
+  /** Obligation: only while closed, or once while half-open. */
   begin(call: Call): void {
     beginning = call;
     void this.fire();

@@ -121,7 +121,8 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
 /** Its breaker decides when it may be tried again; without one, time does. */
 function eject(fleet: Fleet, clock: Clock, member: Member, oldestMs: number): boolean {
   const cause = `a request has waited for ${Math.round(oldestMs)} ms while its peers answer`;
-  if (member.breaker) return member.breaker.trip(cause);
+  const breaker = member.guard();
+  if (breaker) return breaker.trip(cause);
   if (!fleet.setEjected(member, true, cause)) return false;
   clock.after(EJECTED_FOR_MS, () => {
     if (!member.leaving) fleet.setEjected(member, false, 'its time out of the rotation is over');

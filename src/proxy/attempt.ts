@@ -66,8 +66,7 @@ export class Attempt {
       this.slot = slot;
       this.#member = member;
       this.#permit = permit;
-      (figures.inflight[slot] as number)++;
-      (figures.attempts[slot] as number)++;
+      figures.take(slot);
       this.count++;
       this.sent = 'nothing';
       this.beganMs = nowMs;
@@ -160,6 +159,7 @@ export class Attempt {
     if (!permit) return;
     this.#permit = undefined;
     permit.settle(outcome);
+    if (outcome !== 'success' && outcome !== 'cancelled') this.#context.figures.failed(this.slot);
     route?.meters.attempt(outcome);
   }
 
@@ -170,7 +170,7 @@ export class Attempt {
     if (!member) return;
     this.#member = undefined;
     const { figures, fleet } = this.#context;
-    (figures.inflight[this.slot] as number)--;
+    figures.release(this.slot);
     if (member.leaving) fleet.released(member);
   }
 }

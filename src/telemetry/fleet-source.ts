@@ -23,9 +23,9 @@ export interface InstanceSource {
 
 /** Columns indexed by slot; `upstream/figures.ts` has this shape. */
 export interface FleetFigures {
-  readonly inflight: Int32Array;
-  readonly attempts: Float64Array;
-  readonly breaker: Uint8Array;
+  readonly inflight: ArrayLike<number>;
+  readonly attempts: ArrayLike<number>;
+  readonly breaker: ArrayLike<number>;
 }
 
 /** In the order of the gates: what a human rules comes before what machines measure. */

@@ -15,9 +15,11 @@ export interface Member {
   readonly instance: Instance;
   /** No longer registered: takes nothing new, and is freed when its last request has ended. */
   readonly leaving: boolean;
-  /** Created by the first `admit`, freed with the registration. */
+  /** Created by the first failure, freed with the registration. */
   readonly breaker: Breaker | undefined;
   readonly health: HealthState;
+  /** The breaker, made where there is none yet; undefined where breakers are switched off or the member has left. */
+  guard(): Breaker | undefined;
   /** The right to make one attempt; undefined where the breaker does not let it. Call `settle` on it exactly once. */
   admit(): Permit | undefined;
 }

@@ -69,11 +69,18 @@ export function explainMember(
     why,
     gates: GATES.map((gate) => ({ gate, ...judge(gate, standing, member), sinceMs: columns.since(slot, gate) })),
     inflight: figures.inflight[slot] ?? 0,
-    breaker: breaker && {
-      ...breaker.counts,
-      openForMs: breaker.openUntilMs === undefined ? undefined : Math.max(0, breaker.openUntilMs - nowMs),
-    },
+    breaker: breakerReport(member, figures, nowMs),
   };
+}
+
+function breakerReport(member: Member, figures: Figures, nowMs: number): InstanceReport['breaker'] {
+  const { slot, breaker, service } = member;
+  const { enabled, windowMs } = service.policy.breaker;
+  if (!enabled) return undefined;
+  const counts = figures.breakers.counts(slot, nowMs, windowMs);
+  if (!breaker && counts.successes + counts.failures === 0) return undefined;
+  const untilMs = breaker?.openUntilMs;
+  return { ...counts, openForMs: untilMs === undefined ? undefined : Math.max(0, untilMs - nowMs) };
 }
 
 function judge(gate: Gate, standing: Standing, member: Member): Pick<GateReport, 'state' | 'passes' | 'note'> {

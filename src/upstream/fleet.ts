@@ -1,3 +1,4 @@
+import { BreakerGate, type BreakerReports } from '../breaker/gate.ts';
 import type { Clock } from '../core/clock.ts';
 import type { BreakerState, ProbeState } from '../core/health.ts';
 import type { Instance, RegisteredState } from '../core/instance.ts';
@@ -30,6 +31,8 @@ export interface FleetOptions {
 }
 
 const MAX_SERVICES = 20_000;
+/** Of trials that this very thread makes. */
+const OWN_HOLDER = -1;
 
 /**
  * Long-lived state of every service and instance, and the only place where views are made. A change is taken in at
@@ -39,6 +42,13 @@ export class Fleet implements FleetBase {
   readonly clock: Clock;
   readonly figures: Figures;
   readonly columns: StandingColumns;
+  /** Where threads that make attempts report to. */
+  readonly breakerReports: BreakerReports = {
+    failed: (slot, circuit, outcome) => this.#slots.owners[slot]?.guard()?.failed(circuit, outcome),
+    trialTaken: (slot, circuit) => this.#slots.owners[slot]?.breaker?.trialTaken(circuit),
+    trialEnded: (slot, circuit, outcome) => this.#slots.owners[slot]?.breaker?.trialEnded(circuit, outcome),
+  };
+  readonly gate: BreakerGate;
   readonly #slots: SlotTable<MemberRecord>;
   readonly #table: ServiceTable;
   readonly #listeners = new FleetListeners();
@@ -52,7 +62,11 @@ export class Fleet implements FleetBase {
     this.clock = options.clock;
     this.figures = options.figures;
     this.columns = new StandingColumns(options.figures.capacity);
+<<<<<<< theirs
+    this.gate = new BreakerGate(options.figures.breakers, options.clock, OWN_HOLDER, this.breakerReports);
+=======
     this.#weighing = new Weighing(options.figures, this.columns.codes);
+>>>>>>> mine
     this.#slots = new SlotTable(options.figures.capacity);
     this.#table = new ServiceTable({
       figures: options.figures,

@@ -1,4 +1,6 @@
 import type { Breaker, Permit } from '../breaker/breaker.ts';
+import type { BreakerColumns } from '../breaker/columns.ts';
+import { type BreakerGate, UNGUARDED } from '../breaker/gate.ts';
 import { type BreakerOptions, createBreaker } from '../breaker/instance-breaker.ts';
 import type { Clock } from '../core/clock.ts';
 import type { BreakerState } from '../core/health.ts';
@@ -15,12 +17,11 @@ export interface FleetBase {
   readonly clock: Clock;
   readonly figures: Figures;
   readonly columns: StandingColumns;
+  /** By which this very thread makes attempts. */
+  readonly gate: BreakerGate;
   breakerChanged(member: MemberRecord, from: BreakerState, to: BreakerState, cause: string): void;
   trialReturned(member: MemberRecord): void;
 }
-
-/** For services whose breakers are switched off. */
-const UNGUARDED: Permit = Object.freeze({ trial: false, settle: () => undefined });
 
 /** Kept small: there may be 100,000. What changes often lies in columns. */
 export class MemberRecord implements Member {
@@ -46,17 +47,21 @@ export class MemberRecord implements Member {
 
   admit(): Permit | undefined {
     if (this.leaving) return undefined;
-    if (this.breaker) return this.breaker.admit();
-    if (!this.service.policy.breaker.enabled) return UNGUARDED;
-    this.breaker = createBreaker(new Seat(this, this.#base));
-    return this.breaker.admit();
+    const { enabled, windowMs } = this.service.policy.breaker;
+    return enabled ? this.#base.gate.admit(this.slot, windowMs) : UNGUARDED;
   }
 
-  /** Frees it; permits still out settle without effect. The next `admit` starts afresh. */
+  /** The breaker, made where there is none yet; undefined where breakers are switched off or the member has left. */
+  guard(): Breaker | undefined {
+    if (this.leaving || !this.service.policy.breaker.enabled) return undefined;
+    return (this.breaker ??= createBreaker(new Seat(this, this.#base)));
+  }
+
+  /** Frees it; permits still out settle without effect. The next failure starts afresh. */
   closeBreaker(): void {
     this.breaker?.close();
     this.breaker = undefined;
-    this.#base.figures.breaker[this.slot] = 0;
+    this.#base.figures.breakers.clear(this.slot);
   }
 }
 
@@ -78,8 +83,8 @@ class Seat implements BreakerOptions {
     return this.#base.clock;
   }
 
-  get column(): Uint8Array {
-    return this.#base.figures.breaker;
+  get columns(): BreakerColumns {
+    return this.#base.figures.breakers;
   }
 
   get slot(): number {

@@ -1,4 +1,5 @@
 import type { Balancer } from '../balance/balancer.ts';
+import type { BreakerColumns } from '../breaker/columns.ts';
 import type { ServicePolicy } from '../core/policy.ts';
 import { COUNTED, type Counted, FACTS, type Panic, panicOf, TRAFFIC } from './availability.ts';
 import type { ServiceDetail } from './directory.ts';
@@ -42,6 +43,7 @@ export class ServiceRecord implements ServiceDetail {
   };
   readonly #bySlot: readonly (MemberRecord | undefined)[];
   readonly #codes: Uint16Array;
+  readonly #breakers: BreakerColumns;
   readonly #slots = new SortedSlots();
   /** Members whose traffic may have changed since the view. More than `MAX_TOUCHED` are not told apart. */
   readonly #touched: number[] = [];
@@ -56,6 +58,7 @@ export class ServiceRecord implements ServiceDetail {
     settings: ServiceSettings,
     bySlot: readonly (MemberRecord | undefined)[],
     codes: Uint16Array,
+    breakers: BreakerColumns,
   ) {
     this.name = name;
     this.index = index;
@@ -63,6 +66,7 @@ export class ServiceRecord implements ServiceDetail {
     this.balancer = settings.balancer;
     this.#bySlot = bySlot;
     this.#codes = codes;
+    this.#breakers = breakers;
     this.view = buildView(this.#frame(0), new Int32Array(0), codes);
   }
 
@@ -113,7 +117,7 @@ export class ServiceRecord implements ServiceDetail {
     const { trials } = this.view;
     while (this.#trial < trials.length) {
       const slot = trials[this.#trial] as number;
-      if (this.#bySlot[slot]?.breaker?.trialReady) return slot;
+      if (this.#breakers.trialReady(slot)) return slot;
       this.#trial++;
     }
     return -1;

@@ -41,7 +41,9 @@ export class ServiceTable {
     const { figures, random, bySlot, codes } = this.#options;
     const policy = this.defaultPolicy;
     const settings = { policy, balancer: createBalancer(policy.balancer, figures, random) };
-    const service = this.#indexes.take((index) => new ServiceRecord(name, index, settings, bySlot, codes));
+    const service = this.#indexes.take(
+      (index) => new ServiceRecord(name, index, settings, bySlot, codes, figures.breakers),
+    );
     this.#byName.set(name, service);
     return service;
   }

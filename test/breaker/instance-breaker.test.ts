@@ -2,6 +2,8 @@ import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Permit } from '../../src/breaker/breaker.ts';
 import type { BreakerOptions } from '../../src/breaker/instance-breaker.ts';
+import { BreakerColumns } from '../../src/breaker/columns.ts';
+import { BreakerGate } from '../../src/breaker/gate.ts';
 import { createBreaker } from '../../src/breaker/instance-breaker.ts';
 import { ManualClock } from '../../src/core/clock.ts';
 import type { Outcome } from '../../src/core/outcome.ts';
@@ -21,12 +23,12 @@ const POLICY: BreakerPolicy = {
 
 function setup(options: Partial<BreakerOptions> = {}) {
   const clock = new ManualClock();
-  const column = new Uint8Array(4);
+  const columns = new BreakerColumns(4);
   const log: string[] = [];
-  const breaker = createBreaker({
+  const decider = createBreaker({
     policy: POLICY,
     clock,
-    column,
+    columns,
     slot: 2,
     trialLimitMs: 30_000,
     mayOpen: () => true,
@@ -34,6 +36,39 @@ function setup(options: Partial<BreakerOptions> = {}) {
     onTrialReturned: (cause) => log.push(`returned: ${cause}`),
     ...options,
   });
+  const gate = new BreakerGate(columns, clock, 1, {
+    failed: (_, circuit, outcome) => {
+      decider.failed(circuit, outcome);
+    },
+    trialTaken: (_, circuit) => {
+      decider.trialTaken(circuit);
+    },
+    trialEnded: (_, circuit, outcome) => {
+      decider.trialEnded(circuit, outcome);
+    },
+  });
+  const breaker = {
+    get state() {
+      return decider.state;
+    },
+    get openUntilMs() {
+      return decider.openUntilMs;
+    },
+    get counts() {
+      return decider.counts;
+    },
+    get trialReady() {
+      return columns.trialReady(2);
+    },
+    admit: () => gate.admit(2, POLICY.windowMs),
+    trip: (cause: string) => decider.trip(cause),
+    lose: () => {
+      decider.trialLost();
+    },
+    close: () => {
+      decider.close();
+    },
+  };
   const admit = (): Permit => {
     const permit = breaker.admit();
     if (!permit) throw new Error(`not admitted while ${breaker.state}`);
@@ -52,12 +87,12 @@ function setup(options: Partial<BreakerOptions> = {}) {
     clock.advance(5_000);
     expect(breaker.state).toBe('half-open');
   };
-  return { clock, column, log, breaker, admit, attempt, fail, open, halfOpen };
+  return { clock, columns, log, breaker, admit, attempt, fail, open, halfOpen };
 }
 
 describe('a closed breaker', () => {
   it('opens at the fifth failure in a row, before `settle` returns', () => {
-    const { breaker, attempt, fail, log, column } = setup();
+    const { breaker, attempt, fail, log, columns } = setup();
     fail(4);
     attempt('success');
     fail(4);
@@ -65,7 +100,7 @@ describe('a closed breaker', () => {
     expect(breaker.counts).toEqual({ successes: 1, failures: 8, consecutiveFailures: 4 });
     attempt('connect-failed');
     expect(breaker.state).toBe('open');
-    expect(column[2]).toBe(1);
+    expect(columns.states[2]).toBe(1);
     expect(breaker.admit()).toBeUndefined();
     expect(log).toEqual(['closed > open: 5 failures in a row, the last: connect-failed']);
   });
@@ -164,7 +199,7 @@ describe('a closed breaker', () => {
 
 describe('an open breaker', () => {
   it('half-opens after its open time, not before', () => {
-    const { breaker, open, clock, log, column } = setup();
+    const { breaker, open, clock, log, columns } = setup();
     open();
     expect(breaker.openUntilMs).toBe(5_000);
     clock.advance(4_999);
@@ -172,7 +207,7 @@ describe('an open breaker', () => {
     clock.advance(1);
     expect(breaker.state).toBe('half-open');
     expect(breaker.openUntilMs).toBeUndefined();
-    expect(column[2]).toBe(2);
+    expect(columns.states[2]).toBe(2);
     expect(log.at(-1)).toBe('open > half-open: was open for 5s');
   });
 
@@ -198,11 +233,11 @@ describe('a half-open breaker', () => {
   });
 
   it('closes when the trial succeeds, with a clean record', () => {
-    const { breaker, attempt, fail, halfOpen, column, log } = setup();
+    const { breaker, attempt, fail, halfOpen, columns, log } = setup();
     halfOpen();
     attempt('success');
     expect(breaker.state).toBe('closed');
-    expect(column[2]).toBe(0);
+    expect(columns.states[2]).toBe(0);
     expect(log.at(-1)).toBe('half-open > closed: the trial succeeded');
     fail(4);
     expect(breaker.state).toBe('closed');
@@ -298,6 +333,19 @@ describe('a half-open breaker', () => {
     expect(breaker.state).toBe('closed');
   });
 
+  it('gives the trial of a thread that died to the next attempt', () => {
+    const { breaker, admit, halfOpen, log } = setup();
+    halfOpen();
+    const lost = admit();
+    breaker.lose();
+    expect(breaker.trialReady).toBe(true);
+    expect(log.at(-1)).toBe('returned: the thread that made the trial is gone');
+    lost.settle('success');
+    expect(breaker.state).toBe('half-open');
+    admit().settle('success');
+    expect(breaker.state).toBe('closed');
+  });
+
   it.each(OUTCOMES)('does not listen to a trial that was given up when it ends with %s', (outcome) => {
     const { breaker, admit, halfOpen, clock } = setup();
     halfOpen();
@@ -367,8 +415,6 @@ describe('the breaker and its surroundings', () => {
       part.breaker.close();
       expect(part.clock.pending).toBe(0);
       permit.settle('success');
-      expect(part.breaker.admit()).toBeUndefined();
-      expect(part.breaker.trialReady).toBe(false);
     }
   });
 
@@ -399,7 +445,7 @@ describe('the breaker and its surroundings', () => {
       fc.property(fc.array(event, { maxLength: 200, size: 'max' }), (events) => {
         const trialLimitMs = 5_000;
         const policy = { ...POLICY, consecutiveFailures: 2, openMs: 1_000, maxOpenMs: 4_000 };
-        const { breaker, clock, column, log } = setup({ policy, trialLimitMs });
+        const { breaker, clock, columns, log } = setup({ policy, trialLimitMs });
         const out: Permit[] = [];
         const trials: { permit: Permit; begunMs: number }[] = [];
         for (const each of events) {
@@ -426,7 +472,7 @@ describe('the breaker and its surroundings', () => {
           }
           const young = trials.filter(({ begunMs }) => clock.now() - begunMs < trialLimitMs);
           if (breaker.state === 'half-open') expect(young.length).toBe(breaker.trialReady ? 0 : 1);
-          expect(column[2]).toBe({ closed: 0, open: 1, 'half-open': 2 }[breaker.state]);
+          expect(columns.states[2]).toBe({ closed: 0, open: 1, 'half-open': 2 }[breaker.state]);
           expect((breaker.openUntilMs ?? -1) > clock.now()).toBe(breaker.state === 'open');
           expect(clock.pending).toBeLessThanOrEqual(1);
         }

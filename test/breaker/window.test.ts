@@ -1,7 +1,36 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { AttemptWindow } from '../../src/breaker/window.ts';
+import { BreakerColumns } from '../../src/breaker/columns.ts';
 import { ManualClock } from '../../src/core/clock.ts';
+
+/** The window of one slot among others that have counts of their own. */
+class AttemptWindow {
+  readonly columns = new BreakerColumns(3);
+  readonly clock: ManualClock;
+  readonly windowMs: number;
+
+  constructor(clock: ManualClock, windowMs: number) {
+    this.clock = clock;
+    this.windowMs = windowMs;
+    for (const slot of [0, 2]) this.columns.failed(slot, 0, windowMs);
+  }
+
+  addSuccess(): void {
+    this.columns.succeeded(1, this.clock.now(), this.windowMs);
+  }
+
+  addFailure(): void {
+    this.columns.failed(1, this.clock.now(), this.windowMs);
+  }
+
+  get successes(): number {
+    return this.columns.successes(1, this.clock.now(), this.windowMs);
+  }
+
+  get failures(): number {
+    return this.columns.failures(1, this.clock.now(), this.windowMs);
+  }
+}
 
 describe('the window of attempts', () => {
   it('forgets what is older than itself', () => {

@@ -180,6 +180,7 @@ export class TestGateway {
         breaker: undefined as Breaker | undefined,
         health: { registered: 'up', probe: 'passing', breaker: 'closed', ejected: false, drained: false },
         admit: () => permit,
+        guard: () => undefined,
       });
     }
     const meters = new TrafficMeters({ services: 8 });

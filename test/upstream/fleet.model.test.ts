@@ -288,7 +288,7 @@ class Comparison {
     const reason = all.length === 0 ? 'none-registered' : broken ? 'all-breakers-open' : 'none-available';
     expect(view.empty).toBe(slots.length > 0 ? undefined : reason);
     const trial = service.takeTrial();
-    const ready = trials.filter(({ slot }) => fleet.members[slot]?.breaker?.trialReady);
+    const ready = trials.filter(({ slot }) => fleet.figures.breakers.trialReady(slot));
     expect(ready.map(({ slot }) => slot).sort((x, y) => x - y)[0] ?? -1).toBe(trial);
     const picked = service.balancer.pick(view, new Int32Array(0), 0);
     expect(slots.length === 0 ? picked === -1 : view.slots.includes(picked)).toBe(true);

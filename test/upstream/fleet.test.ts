@@ -325,11 +325,12 @@ describe('a removed instance', () => {
 });
 
 describe('breakers', () => {
-  it('are created by the first attempt', () => {
+  it('are created by the first failure', () => {
     const harness = new FleetHarness();
     const [a, b] = harness.serving('a', 'b') as [Member, Member];
-    a.admit()?.settle('success');
+    a.admit()?.settle('timeout');
     expect(a.breaker).toBeDefined();
+    b.admit()?.settle('success');
     expect(b.breaker).toBeUndefined();
   });
 
