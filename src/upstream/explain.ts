@@ -53,7 +53,7 @@ export function explainMember(
   service: ServiceDetail,
   { columns, figures, weight, nowMs }: Sources,
 ): InstanceReport {
-  const { instance, slot, leaving, breaker } = member;
+  const { instance, slot, leaving } = member;
   const standing = columns.standing(slot);
   const { traffic, why } = leaving
     ? ({ traffic: 'none', why: 'leaving' } as const)

@@ -62,11 +62,8 @@ export class Fleet implements FleetBase {
     this.clock = options.clock;
     this.figures = options.figures;
     this.columns = new StandingColumns(options.figures.capacity);
-<<<<<<< theirs
     this.gate = new BreakerGate(options.figures.breakers, options.clock, OWN_HOLDER, this.breakerReports);
-=======
     this.#weighing = new Weighing(options.figures, this.columns.codes);
->>>>>>> mine
     this.#slots = new SlotTable(options.figures.capacity);
     this.#table = new ServiceTable({
       figures: options.figures,
