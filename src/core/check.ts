@@ -11,6 +11,8 @@ export type CheckKind =
       readonly host?: string | undefined;
       /** With `tls`: whether the certificate must be valid for the name. Missing = true. */
       readonly verifyTls?: boolean | undefined;
+      /** With `tls`: file of the authorities (PEM) to trust; missing = the system's. */
+      readonly caFile?: string | undefined;
     }
   | {
       /** Only ever from the operator's own configuration file. */
@@ -36,6 +38,8 @@ export interface HttpCheck {
   readonly host: string | undefined;
   /** https: whether the certificate must be valid for the name. */
   readonly verifyTls: boolean;
+  /** https: file of the authorities (PEM) to trust; missing = the system's. Only ever from the operator. */
+  readonly caFile?: string | undefined;
 }
 
 export interface CheckTiming {
@@ -57,10 +61,15 @@ export type Check = CheckTiming &
     readonly name: string;
     /** Probe this port in place of the instance's own. */
     readonly port: number | undefined;
+    /**
+     * A request that the instance has answered since its last probe stands in for the next one, at most every other
+     * time. Missing = for `tcp` alone: what asks for more than a connection, an answer to something else does not prove.
+     */
+    readonly trafficAsEvidence?: boolean | undefined;
   };
 
 /** What a registration may say: any part; what is missing comes from the service's policy. */
-export type CheckOverride = { readonly type: CheckKind['type'] } & Partial<Omit<HttpCheck, 'type'>> &
+export type CheckOverride = { readonly type: CheckKind['type'] } & Partial<Omit<HttpCheck, 'type' | 'caFile'>> &
   Partial<CheckTiming> & {
     readonly name?: string;
     readonly port?: number;

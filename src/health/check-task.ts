@@ -182,9 +182,10 @@ function kindOf(check: CheckKind): readonly unknown[] {
         check.bodyContains,
         check.host,
         check.verifyTls,
+        check.caFile,
       ];
     case 'grpc':
-      return [check.type, check.grpcService, check.tls, check.host, check.verifyTls ?? true];
+      return [check.type, check.grpcService, check.tls, check.host, check.verifyTls ?? true, check.caFile];
     case 'script':
       return [check.type, check.command];
   }

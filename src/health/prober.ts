@@ -24,12 +24,6 @@ export interface ProberOptions<Key> {
   readonly onResult?: (sample: ProbeSample<Key>) => void;
   /** The prober doubts itself, or no longer does. To be logged and counted. */
   readonly onFreeze?: (event: FreezeEvent) => void;
-  /**
-   * Count traffic as evidence: the turn of a `tcp` check of a passing instance that has answered a request since its
-   * last probe is put off, to one interval after that answer, and at most once in a row. Checks that ask for more than
-   * a connection are not affected. Default true.
-   */
-  readonly trafficEvidence?: boolean;
   /** `clock.now()` of the latest success of traffic, where somebody keeps it; an alternative to `reportSuccess`. */
   readonly trafficSuccessMs?: (key: Key) => number | undefined;
 }
@@ -235,10 +229,15 @@ export class Prober<Key extends number | string> {
     else this.#turn(task, nowMs + Math.min(timeoutMs, FREEZE_QUIET_MS), false);
   }
 
+  /**
+   * Whether traffic stands in for this turn: the instance passes and has answered a request since its last probe. The
+   * turn is put off to one interval after that answer, and at most once in a row: who is about to stop may still answer
+   * on old connections, and refuse new ones.
+   */
   #trafficSpeaks(task: CheckTask<Key>, nowMs: number): boolean {
     const { check, target, standing } = task;
-    const { trafficEvidence, trafficSuccessMs } = this.#options;
-    if (trafficEvidence === false || check.type !== 'tcp' || task.skipped) return false;
+    const { trafficSuccessMs } = this.#options;
+    if (task.skipped || !(check.trafficAsEvidence ?? check.type === 'tcp')) return false;
     if (standing.state !== 'passing' || !isSettled(standing)) return false;
     // Another port than that of the traffic.
     if (check.port !== undefined && check.port !== target.port) return false;

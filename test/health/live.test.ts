@@ -12,7 +12,7 @@ import { createProbeFactory } from '../../src/health/probes/create.ts';
 import { Prober } from '../../src/health/prober.ts';
 import type { FreezeEvent } from '../../src/health/self-watch.ts';
 import { httpCheck, target, tcpCheck } from './fixtures.ts';
-import { certificate, TestServers, until } from './probes/run.ts';
+import { TestServers, until } from './probes/run.ts';
 
 const servers = new TestServers();
 const probers: Prober<number>[] = [];
@@ -31,7 +31,7 @@ function start(maxLagMs = 1000) {
   const prober = new Prober<number>({
     clock: systemClock,
     random: systemRandom,
-    createProbe: createProbeFactory({ clock: systemClock, ca: [certificate('ca.pem')] }),
+    createProbe: createProbeFactory({ clock: systemClock }),
     limits: { maxLagMs },
     onVerdict: (key, state, { text }) => states.set(key, { state, text, atMs: performance.now() }),
     onFreeze: (event) => freezes.push(event),

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { Check } from '../../src/core/check.ts';
 import { ManualClock } from '../../src/core/clock.ts';
 import type { ProbeState } from '../../src/core/health.ts';
 import { seededRandom } from '../../src/core/random.ts';
@@ -426,9 +427,9 @@ describe('Prober', () => {
     });
 
     it('reads the columns of whoever keeps them, and can be switched off', () => {
-      const count = (options: Partial<ProberOptions<number>>): number => {
+      const count = (options: Partial<ProberOptions<number>>, part: Partial<Check> = {}): number => {
         const { clock, prober, probes } = setUp(answering, options);
-        prober.track(target(1));
+        prober.track(target(1, { checks: [{ ...tcpCheck(), ...part } as Check] }));
         clock.advance(100_000);
         return probes.starts.length;
       };
@@ -441,10 +442,20 @@ describe('Prober', () => {
         clockNow.nowMs = clock.now();
       }
       expect(probes.starts.length).toBeLessThan(without * 0.8);
-      expect(count({ trafficEvidence: false, trafficSuccessMs: () => 1e12 })).toBe(without);
+      expect(count({ trafficSuccessMs: () => 1e12 }, { trafficAsEvidence: false })).toBe(without);
     });
 
-    it('never stands in for a check that asks for more than a connection, nor for another port', () => {
+    it('stands in for a check that asks for more where the operator says so', () => {
+      const { clock, prober, probes } = setUp(answering);
+      prober.track(target(1, { checks: [{ ...httpCheck(), trafficAsEvidence: true }] }));
+      for (let step = 0; step < 1000; step++) {
+        clock.advance(100);
+        prober.reportSuccess(1);
+      }
+      expect(probes.starts.length).toBeLessThan(16);
+    });
+
+    it('never stands in by itself for a check that asks for more than a connection, nor for another port', () => {
       const { clock, prober, probes } = setUp(answering);
       prober.track(target(1, { checks: [httpCheck()] }));
       prober.track(target(2, { checks: [tcpCheck({ port: 9999 })] }));

@@ -1,6 +1,5 @@
 import dns from 'node:dns';
 import type { LookupFunction } from 'node:net';
-import tls, { type SecureContext } from 'node:tls';
 import { guardedLookup, type AddressPolicy } from '../../core/address.ts';
 import type { HttpCheck } from '../../core/check.ts';
 import type { Clock } from '../../core/clock.ts';
@@ -8,9 +7,10 @@ import type { CreateProbe, Probe, Report } from '../probe.ts';
 import { hostNameOf, type ConnectOptions, type TlsOptions } from './connect.ts';
 import { GrpcProbe } from './grpc.ts';
 import { ExchangePool } from './http-exchange.ts';
-import { requestTemplate, type RequestTemplate } from './http-request.ts';
+import { RequestBuffer, requestTemplate, type RequestTemplate } from './http-request.ts';
 import { HttpProbe, type HttpProbeOptions } from './http.ts';
 import { KeptConnections } from './kept-connections.ts';
+import { type ReadFile, SecureContexts } from './secure-contexts.ts';
 import { ScriptProbe, type ScriptOptions } from './script.ts';
 import { TcpProbe } from './tcp.ts';
 
@@ -20,8 +20,8 @@ export interface ProbeFactoryOptions {
   readonly addresses?: AddressPolicy | undefined;
   /** Resolves host names. Runs within the deadline of the probe. Default: the system's resolver. */
   readonly lookup?: LookupFunction;
-  /** Certificates (PEM) trusted in place of the system's. */
-  readonly ca?: readonly string[];
+  /** Reads a file of authorities (PEM) that a check names; throws where it cannot. Missing: such checks fail. */
+  readonly readFile?: ReadFile;
   /**
    * Connections kept between probes, over all instances. Each takes a file descriptor, which clients and instances need
    * as well: a quarter of the process's limit is plenty. A probe without one connects anew, which costs three times as
@@ -30,11 +30,11 @@ export interface ProbeFactoryOptions {
   readonly maxKept?: number;
   /** Default `fairlead-probe`. */
   readonly userAgent?: string;
+  /** Forces the documented socket layer. For comparison and for tests. */
+  readonly plainSockets?: boolean;
   /** What scripts run with; missing: script checks fail, and say so. */
   readonly script?: Omit<ScriptOptions, 'clock'> | undefined;
 }
-
-const READ_BUFFER_BYTES = 64 * 1024;
 
 /** Makes probes of every type that asks. What all of them share lives here. */
 export function createProbeFactory(options: ProbeFactoryOptions): CreateProbe {
@@ -42,6 +42,7 @@ export function createProbeFactory(options: ProbeFactoryOptions): CreateProbe {
   const connect: ConnectOptions = {
     lookupFor: (port) => (addresses === undefined ? lookup : guardedLookup(addresses, port, lookup)),
     refuse: addresses === undefined ? undefined : (ip, port) => addresses.refuseAddress(ip, port),
+    plainSockets: options.plainSockets,
   };
   const kept = new KeptConnections(options.maxKept ?? 10_000);
   const userAgent = options.userAgent ?? 'fairlead-probe';
@@ -50,7 +51,7 @@ export function createProbeFactory(options: ProbeFactoryOptions): CreateProbe {
     tls: undefined,
     kept,
     exchanges: new ExchangePool(),
-    readBuffer: Buffer.allocUnsafeSlow(READ_BUFFER_BYTES),
+    requests: new RequestBuffer(),
   };
   const requests = new WeakMap<HttpCheck, RequestTemplate>();
   const requestOf = (check: HttpCheck): RequestTemplate => {
@@ -58,21 +59,18 @@ export function createProbeFactory(options: ProbeFactoryOptions): CreateProbe {
     if (request === undefined) requests.set(check, (request = requestTemplate(check, userAgent)));
     return request;
   };
-  let context: SecureContext | undefined;
+  const contexts = new SecureContexts(clock, options.readFile);
   const tlsFor = (
     host: string,
-    check: { host?: string | undefined; verifyTls?: boolean | undefined },
+    check: { host?: string | undefined; verifyTls?: boolean | undefined; caFile?: string | undefined },
     protocol: string,
-  ): TlsOptions => {
-    // Reads the system's certificates: only where TLS is spoken at all.
-    context ??= tls.createSecureContext(options.ca === undefined ? {} : { ca: [...options.ca] });
-    return {
-      context,
-      name: check.host === undefined ? host : hostNameOf(check.host),
-      verify: check.verifyTls ?? true,
-      protocol,
-    };
-  };
+  ): TlsOptions => ({
+    context: contexts.trusting(check.caFile),
+    name: check.host === undefined ? host : hostNameOf(check.host),
+    verify: check.verifyTls ?? true,
+    protocol,
+  });
+  const secure: HttpProbeOptions = { ...plain, tls: (to, check) => tlsFor(to.host, check, 'http/1.1') };
   return (to, check, report) => {
     switch (check.type) {
       case 'tcp':
@@ -80,16 +78,10 @@ export function createProbeFactory(options: ProbeFactoryOptions): CreateProbe {
       case 'http':
         return new HttpProbe(plain, to, check, requestOf(check), report);
       case 'https':
-        return new HttpProbe(
-          { ...plain, tls: tlsFor(to.host, check, 'http/1.1') },
-          to,
-          check,
-          requestOf(check),
-          report,
-        );
+        return new HttpProbe(secure, to, check, requestOf(check), report);
       case 'grpc':
         return new GrpcProbe(
-          { connect, kept, userAgent, tls: check.tls ? tlsFor(to.host, check, 'h2') : undefined },
+          { connect, kept, userAgent, tls: check.tls ? () => tlsFor(to.host, check, 'h2') : undefined },
           to,
           check,
           report,

@@ -56,6 +56,13 @@ const MAX_CHARACTERS = 200;
  */
 export function failureOf(error: unknown): ProbeAnswer {
   const code = codeOf(error);
+  if (OWN_WORDS.has(code) && error instanceof Error)
+    return { result: 'fail', text: error.message.slice(0, MAX_CHARACTERS) };
+  return failureOfCode(code);
+}
+
+/** The same, where there is nothing but the code: an errno name, or one of Node's. */
+export function failureOfCode(code: string): ProbeAnswer {
   const outOf = OUT_OF.get(code);
   if (outOf !== undefined) return { result: 'unable', text: outOf, everywhere: true };
   if (code === 'EADDRNOTAVAIL') {
@@ -65,8 +72,6 @@ export function failureOf(error: unknown): ProbeAnswer {
       everywhere: false,
     };
   }
-  if (OWN_WORDS.has(code) && error instanceof Error)
-    return { result: 'fail', text: error.message.slice(0, MAX_CHARACTERS) };
   return {
     result: 'fail',
     text: MEANINGS.get(code) ?? `connection failed (${/^[A-Z0-9_]{1,60}$/.test(code) ? code : 'unknown error'})`,

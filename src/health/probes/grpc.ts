@@ -11,8 +11,8 @@ import type { KeptConnections } from './kept-connections.ts';
 
 export interface GrpcProbeOptions {
   readonly connect: ConnectOptions;
-  /** Missing = plain HTTP/2 with prior knowledge (h2c). */
-  readonly tls: TlsOptions | undefined;
+  /** Asked for every connection; missing = plain HTTP/2 with prior knowledge (h2c). */
+  readonly tls: (() => TlsOptions) | undefined;
   readonly kept: KeptConnections;
   readonly userAgent: string;
 }
@@ -86,7 +86,7 @@ export class GrpcProbe implements Probe {
   #open(): void {
     const { tls } = this.#options;
     this.#stage = 'connection';
-    const socket = connect(this.#options.connect, this.#to, tls);
+    const socket = connect(this.#options.connect, this.#to, tls?.());
     this.#socket = socket;
     const mine = (): boolean => this.#socket === socket;
     socket.on('error', (error) => mine() && this.#broken(error));

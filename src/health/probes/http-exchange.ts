@@ -13,8 +13,8 @@ export class HttpExchange {
     this.reader.begin(toHead, this.#onBody);
   }
 
-  push(bytes: Buffer, length: number): Progress {
-    return this.reader.push(bytes, length);
+  push(bytes: Buffer, start: number, end: number): Progress {
+    return this.reader.push(bytes, start, end);
   }
 
   /** Why the body is not what the check wants. */

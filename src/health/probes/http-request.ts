@@ -1,5 +1,6 @@
 import type { HttpCheck } from '../../core/check.ts';
 import { addressOf } from '../../core/instance.ts';
+import type { Transport } from '../../http1/transport.ts';
 import type { ProbeTarget } from '../probe.ts';
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
@@ -82,3 +83,20 @@ function authorityOf(to: ProbeTarget, standardPort: number): string {
   const authority = addressOf(to);
   return to.port === standardPort ? authority.replace(/:\d+$/, '') : authority;
 }
+
+/**
+ * Memory for one request at a time, which all probes write from: most are with the kernel when `write` returns, and only
+ * one that is not takes its memory with it.
+ */
+export class RequestBuffer {
+  #bytes: Buffer = Buffer.allocUnsafeSlow(REQUEST_BYTES);
+
+  send(transport: Transport, text: string): void {
+    const bytes = text.length <= this.#bytes.length ? this.#bytes : Buffer.allocUnsafeSlow(text.length);
+    const length = bytes.write(text, 'latin1');
+    const free = transport.write(bytes, 0, length);
+    if (!free && bytes === this.#bytes) this.#bytes = Buffer.allocUnsafeSlow(REQUEST_BYTES);
+  }
+}
+
+const REQUEST_BYTES = 1024;

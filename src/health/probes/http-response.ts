@@ -10,7 +10,8 @@ export type BodySink = (bytes: Buffer, start: number, end: number) => boolean;
 export interface HttpProbeTransport {
   /** Forgets the last response. `toHead`: the request is a HEAD, so that its answer has no body. */
   begin(toHead: boolean, body: BodySink): void;
-  push(bytes: Buffer, length: number): Progress;
+  /** Bytes of the connection in `[start, end)`. */
+  push(bytes: Buffer, start: number, end: number): Progress;
   /** The server has ended the connection. */
   end(): Progress;
   /** 0 until the final head is complete. */
@@ -84,16 +85,14 @@ export class HttpResponseReader implements HttpProbeTransport {
     this.#surplus = false;
   }
 
-  push(bytes: Buffer, length: number): Progress {
+  push(bytes: Buffer, start: number, end: number): Progress {
     this.begun = true;
-    const all = this.#pending === undefined ? bytes : Buffer.concat([this.#pending, bytes.subarray(0, length)]);
-    const end = this.#pending === undefined ? length : all.length;
-    this.#pending = undefined;
-    let at = 0;
-    while (at < end && !this.#over)
-      at = this.#state === 'head' ? this.#readHead(all, at, end) : this.#readBody(all, at, end);
-    if (at < end) this.#surplus = true;
-    return this.#progress;
+    if (this.#pending !== undefined) {
+      const all = Buffer.concat([this.#pending, bytes.subarray(start, end)]);
+      this.#pending = undefined;
+      return this.#read(all, 0, all.length);
+    }
+    return this.#read(bytes, start, end);
   }
 
   end(): Progress {
@@ -119,6 +118,14 @@ export class HttpResponseReader implements HttpProbeTransport {
     this.failure = failure;
     this.#state = 'failed';
     return 0;
+  }
+
+  #read(bytes: Buffer, start: number, end: number): Progress {
+    let at = start;
+    while (at < end && !this.#over)
+      at = this.#state === 'head' ? this.#readHead(bytes, at, end) : this.#readBody(bytes, at, end);
+    if (at < end) this.#surplus = true;
+    return this.#progress;
   }
 
   #readHead(bytes: Buffer, start: number, end: number): number {

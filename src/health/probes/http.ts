@@ -1,21 +1,19 @@
-import type { OnReadOpts, Socket } from 'node:net';
-import { TLSSocket } from 'node:tls';
 import type { HttpCheck } from '../../core/check.ts';
+import type { Transport, TransportSink } from '../../http1/transport.ts';
 import type { Probe, ProbeAnswer, ProbeTarget, Report } from '../probe.ts';
-import { connect, type ConnectOptions, type TlsOptions } from './connect.ts';
-import { failureOf } from './failure-text.ts';
+import { type ConnectOptions, DEAF, open, type Opening, type TlsOptions } from './connect.ts';
+import { failureOfCode } from './failure-text.ts';
 import type { ExchangePool, HttpExchange } from './http-exchange.ts';
-import type { RequestTemplate } from './http-request.ts';
+import type { RequestBuffer, RequestTemplate } from './http-request.ts';
 import type { KeptConnections } from './kept-connections.ts';
 
 export interface HttpProbeOptions {
   readonly connect: ConnectOptions;
-  /** Missing = plain. */
-  readonly tls: TlsOptions | undefined;
+  /** Asked for every connection; missing = plain. Throws where what is configured cannot be had. */
+  readonly tls: ((to: ProbeTarget, check: HttpCheck) => TlsOptions) | undefined;
   readonly kept: KeptConnections;
   readonly exchanges: ExchangePool;
-  /** All probes of a thread read into it: what is read is consumed at once. */
-  readonly readBuffer: Uint8Array;
+  readonly requests: RequestBuffer;
 }
 
 /** Passing answers by status: there are few, and one for each of 100,000 instances would be many. */
@@ -29,14 +27,17 @@ type Stage = 'idle' | 'connection' | 'handshake' | 'answer';
  * out to be dead before any byte of the answer says nothing about the instance: the request goes once more, on a new
  * connection, within the same deadline.
  */
-export class HttpProbe implements Probe {
+export class HttpProbe implements Probe, TransportSink, Opening {
   readonly #options: HttpProbeOptions;
   readonly #to: ProbeTarget;
   readonly #check: HttpCheck;
   readonly #report: Report;
   readonly #request: RequestTemplate;
+  readonly #problem: string | undefined;
   #stage: Stage = 'idle';
-  #socket: Socket | undefined = undefined;
+  #transport: Transport | undefined = undefined;
+  /** Gives up a connection that is being opened. */
+  #giveUp: (() => void) | undefined = undefined;
   /** While a run lasts. */
   #exchange: HttpExchange | undefined = undefined;
   /** The connection had carried a run before this one. */
@@ -50,19 +51,19 @@ export class HttpProbe implements Probe {
     this.#check = check;
     this.#request = request;
     this.#report = report;
+    this.#problem = request.problemWith(to);
   }
 
   start(): void {
-    const problem = this.#request.problemWith(this.#to);
-    if (problem !== undefined) {
-      this.#report({ result: 'fail', text: problem });
+    if (this.#problem !== undefined) {
+      this.#report({ result: 'fail', text: this.#problem });
       return;
     }
-    if (this.#socket?.writable === false) this.close();
+    if (this.#transport?.destroyed === true) this.close();
     this.#releaseKept();
-    this.#reused = this.#socket !== undefined;
-    if (this.#socket === undefined) this.#open();
-    else this.#send(this.#socket);
+    this.#reused = this.#transport !== undefined;
+    if (this.#transport === undefined) this.#open();
+    else this.#send(this.#transport);
   }
 
   abort(): string {
@@ -79,76 +80,88 @@ export class HttpProbe implements Probe {
     this.#stage = 'idle';
     this.#releaseKept();
     this.#giveExchange();
-    const socket = this.#socket;
-    this.#socket = undefined;
-    if (socket === undefined) return;
+    this.#giveUp?.();
+    this.#giveUp = undefined;
+    const transport = this.#transport;
+    this.#transport = undefined;
+    if (transport === undefined) return;
+    transport.sink = DEAF;
     // A peer that has stopped never answers a FIN, which would keep the connection half-closed for a minute.
-    if (socket.connecting || socket.destroyed || socket instanceof TLSSocket) socket.destroy();
-    else socket.resetAndDestroy();
+    transport.reset();
   }
 
-  #open(): void {
-    const { connect: options, tls, readBuffer } = this.#options;
-    this.#stage = 'connection';
-    const onread: OnReadOpts = {
-      buffer: readBuffer,
-      callback: (length, bytes) => {
-        if (this.#socket === socket) this.#read(bytes as Buffer, length);
-        return true;
-      },
-    };
-    const socket = connect(options, this.#to, tls, onread);
-    this.#socket = socket;
-    socket.once('connect', () => {
-      if (this.#socket !== socket) return;
-      if (tls === undefined) this.#send(socket);
-      else this.#stage = 'handshake';
-    });
-    if (tls !== undefined) socket.once('secureConnect', () => this.#socket === socket && this.#send(socket));
-    socket.on('error', (error) => this.#socket === socket && this.#broken(error));
-    socket.on('end', () => this.#socket === socket && this.#broken(undefined));
-    socket.on('close', () => this.#socket === socket && this.#broken(undefined));
+  onConnected(): void {
+    this.#stage = 'handshake';
   }
 
-  #send(socket: Socket): void {
-    this.#stage = 'answer';
-    this.#exchange ??= this.#options.exchanges.take();
-    this.#exchange.begin(this.#request);
-    socket.write(this.#request.textFor(this.#to), 'latin1');
+  onOpen(transport: Transport): void {
+    this.#giveUp = undefined;
+    this.#transport = transport;
+    transport.resume();
+    this.#send(transport);
   }
 
-  #read(bytes: Buffer, length: number): void {
+  onFailed(failure: ProbeAnswer): void {
+    this.#giveUp = undefined;
+    this.#failed(failure);
+  }
+
+  onBytes(buffer: Buffer, start: number, end: number): void {
     const exchange = this.#exchange;
     if (exchange === undefined) {
       // Nothing was asked: whatever this is, the next answer could be mistaken for it.
       this.close();
       return;
     }
-    const progress = exchange.push(bytes, length);
+    const progress = exchange.push(buffer, start, end);
     if (progress === 'failed') this.#finish({ result: 'fail', text: exchange.reader.failure });
     else if (progress === 'done') this.#conclude(exchange);
   }
 
-  #broken(error: Error | undefined): void {
-    const stage = this.#stage;
+  onEnd(): void {
     const exchange = this.#exchange;
-    if (stage === 'idle') this.close();
-    else if (exchange !== undefined && this.#reused && !exchange.reader.begun) {
-      this.close();
-      this.#reused = false;
-      this.#open();
-    } else if (error !== undefined) this.#failed(error);
-    else if (exchange === undefined) {
-      this.#finish({
-        result: 'fail',
-        text: `connection closed${stage === 'handshake' ? ' in the TLS handshake' : ''}`,
-      });
-    } else if (exchange.reader.end() === 'done') this.#conclude(exchange);
+    if (exchange === undefined) this.close();
+    else if (this.#mayAskAgain(exchange)) this.#askAgain();
+    else if (exchange.reader.end() === 'done') this.#conclude(exchange);
     else this.#finish({ result: 'fail', text: exchange.reader.failure });
   }
 
-  #failed(error: Error): void {
-    const failure = failureOf(error);
+  onDrain(): void {
+    // The request has left; the answer is what is waited for.
+  }
+
+  onClose(code: string | undefined): void {
+    const exchange = this.#exchange;
+    if (code === undefined) this.onEnd();
+    else if (exchange === undefined) this.close();
+    else if (this.#mayAskAgain(exchange)) this.#askAgain();
+    else this.#failed(failureOfCode(code));
+  }
+
+  #open(): void {
+    const { connect, tls } = this.#options;
+    this.#stage = 'connection';
+    this.#giveUp = open(connect, this.#to, tls?.(this.#to, this.#check), this, this);
+  }
+
+  #send(transport: Transport): void {
+    this.#stage = 'answer';
+    this.#exchange ??= this.#options.exchanges.take();
+    this.#exchange.begin(this.#request);
+    this.#options.requests.send(transport, this.#request.textFor(this.#to));
+  }
+
+  #mayAskAgain({ reader }: HttpExchange): boolean {
+    return this.#reused && !reader.begun;
+  }
+
+  #askAgain(): void {
+    this.close();
+    this.#reused = false;
+    this.#open();
+  }
+
+  #failed(failure: ProbeAnswer): void {
     if (failure.everywhere === true) this.#options.kept.shrink();
     const handshake = this.#stage === 'handshake' && !failure.text.startsWith('TLS');
     const within = handshake
@@ -156,7 +169,7 @@ export class HttpProbe implements Probe {
       : this.#exchange?.reader.begun === true
         ? ' within the answer'
         : '';
-    this.#finish({ ...failure, text: `${failure.text}${within}` });
+    this.#finish(within === '' ? failure : { ...failure, text: `${failure.text}${within}` });
   }
 
   #conclude({ reader: { status }, bodyProblem }: HttpExchange): void {
@@ -171,7 +184,7 @@ export class HttpProbe implements Probe {
   }
 
   #finish(answer: ProbeAnswer): void {
-    const reusable = this.#exchange?.reader.reusable === true && this.#socket?.writable === true;
+    const reusable = this.#exchange?.reader.reusable === true && this.#transport?.destroyed === false;
     this.#stage = 'idle';
     this.#giveExchange();
     if (reusable && this.#options.kept.take()) this.#kept = true;

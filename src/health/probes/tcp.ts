@@ -1,7 +1,6 @@
-import type { Socket } from 'node:net';
-import type { Probe, ProbeTarget, Report } from '../probe.ts';
-import { connect, type ConnectOptions } from './connect.ts';
-import { failureOf } from './failure-text.ts';
+import type { Transport } from '../../http1/transport.ts';
+import type { Probe, ProbeAnswer, ProbeTarget, Report } from '../probe.ts';
+import { type ConnectOptions, DEAF, open, type Opening } from './connect.ts';
 
 const CONNECTED = { result: 'pass', text: 'connected' } as const;
 
@@ -9,12 +8,12 @@ const CONNECTED = { result: 'pass', text: 'connected' } as const;
  * Passes when a connection is made. Closes it by RST: a FIN would leave a TIME_WAIT entry per probe for a minute, and
  * a peer that has stopped would never answer it.
  */
-export class TcpProbe implements Probe {
+export class TcpProbe implements Probe, Opening {
   readonly keepsNothing = true;
   readonly #options: ConnectOptions;
   readonly #to: ProbeTarget;
   readonly #report: Report;
-  #socket: Socket | undefined;
+  #giveUp: (() => void) | undefined;
 
   constructor(options: ConnectOptions, to: ProbeTarget, report: Report) {
     this.#options = options;
@@ -23,19 +22,7 @@ export class TcpProbe implements Probe {
   }
 
   start(): void {
-    const socket = connect(this.#options, this.#to);
-    this.#socket = socket;
-    socket.on('error', (error) => {
-      if (this.#socket !== socket) return;
-      this.#socket = undefined;
-      this.#report(failureOf(error));
-    });
-    socket.once('connect', () => {
-      if (this.#socket !== socket) return;
-      this.#socket = undefined;
-      socket.resetAndDestroy();
-      this.#report(CONNECTED);
-    });
+    this.#giveUp = open(this.#options, this.#to, undefined, DEAF, this);
   }
 
   abort(): string {
@@ -44,8 +31,22 @@ export class TcpProbe implements Probe {
   }
 
   close(): void {
-    const socket = this.#socket;
-    this.#socket = undefined;
-    socket?.destroy();
+    this.#giveUp?.();
+    this.#giveUp = undefined;
+  }
+
+  onConnected(): void {
+    // Without TLS there is nothing between the connection and its being open.
+  }
+
+  onOpen(transport: Transport): void {
+    this.#giveUp = undefined;
+    transport.reset();
+    this.#report(CONNECTED);
+  }
+
+  onFailed(failure: ProbeAnswer): void {
+    this.#giveUp = undefined;
+    this.#report(failure);
   }
 }

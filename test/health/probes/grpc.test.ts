@@ -183,22 +183,22 @@ describe('GrpcProbe', () => {
   });
 
   it('asks over TLS, verifying the certificate unless told not to', async () => {
-    const ca = [certificate('ca.pem')];
+    const caFile = 'ca.pem';
     const valid = await serving(reply(SERVING), { cert: 'valid.pem' });
-    const good = probing(grpcCheck({ tls: true }), { port: valid.port }, { ca });
+    const good = probing(grpcCheck({ caFile, tls: true }), { port: valid.port });
     for (let count = 0; count < 2; count++) expect(await good.run()).toEqual({ result: 'pass', text: 'SERVING' });
     expect(valid.sessions).toHaveLength(1);
     good.probe.close();
-    const named = probing(grpcCheck({ tls: true, host: 'web.example' }), { port: valid.port }, { ca });
+    const named = probing(grpcCheck({ caFile, tls: true, host: 'web.example' }), { port: valid.port });
     expect((await named.run()).result).toBe('pass');
     expect(valid.calls.at(-1)!.headers[':authority']).toBe('web.example');
     named.probe.close();
 
     const expired = await serving(reply(SERVING), { cert: 'expired.pem' });
-    expect((await probing(grpcCheck({ tls: true }), { port: expired.port }, { ca }).run()).text).toBe(
+    expect((await probing(grpcCheck({ caFile, tls: true }), { port: expired.port }).run()).text).toBe(
       'TLS: the certificate has expired',
     );
-    const trusting = probing(grpcCheck({ tls: true, verifyTls: false }), { port: expired.port }, { ca });
+    const trusting = probing(grpcCheck({ caFile, tls: true, verifyTls: false }), { port: expired.port });
     expect((await trusting.run()).result).toBe('pass');
     trusting.probe.close();
   });

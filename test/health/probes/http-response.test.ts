@@ -27,12 +27,14 @@ function read(
   const pieces = [...(options.pieces ?? [])];
   while (at < bytes.length && progress === 'more') {
     const length = Math.min(Math.max(1, pieces.shift() ?? bytes.length), bytes.length - at);
+    // Somewhere in a buffer that others use as well.
+    const start = 7;
     const shared = Buffer.from(
-      `${'\0'.repeat(length)}\r\n\r\nHTTP/1.1 500 stale bytes of somebody else\r\n\r\n`,
+      `HTTP/1.${'\0'.repeat(length)}\r\n\r\nHTTP/1.1 500 stale bytes of somebody else\r\n\r\n`,
       'latin1',
     );
-    bytes.copy(shared, 0, at, at + length);
-    progress = reader.push(shared, length);
+    bytes.copy(shared, start, at, at + length);
+    progress = reader.push(shared, start, start + length);
     at += length;
   }
   if (progress === 'more' && options.end === true) progress = reader.end();
@@ -160,7 +162,7 @@ describe('HttpResponseReader', () => {
     const reader = new HttpResponseReader();
     reader.begin(false, () => false);
     const bytes = Buffer.from(`${OK}Content-Length: 100000\r\n\r\nhello`);
-    expect(reader.push(bytes, bytes.length)).toBe('done');
+    expect(reader.push(bytes, 0, bytes.length)).toBe('done');
     expect(reader.reusable).toBe(false);
   });
 

@@ -4,10 +4,14 @@ import https from 'node:https';
 import type { Socket } from 'node:net';
 import tls from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
+import type { Check } from '../../../src/core/check.ts';
+import { ManualClock } from '../../../src/core/clock.ts';
+import type { Probe, ProbeAnswer, Report } from '../../../src/health/probe.ts';
 import { hostNameOf } from '../../../src/health/probes/connect.ts';
+import { createProbeFactory } from '../../../src/health/probes/create.ts';
 import { requestTemplate } from '../../../src/health/probes/http-request.ts';
 import { httpCheck } from '../fixtures.ts';
-import { certificate, closedPort, probing, TestServers, until } from './run.ts';
+import { certificate, closedPort, probing as probingBy, type Running, TestServers, until } from './run.ts';
 
 const servers = new TestServers();
 afterEach(() => servers.stop());
@@ -29,7 +33,13 @@ async function answering(reply: string | ((socket: Socket, count: number) => voi
 
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 
-describe('HttpProbe', () => {
+describe.each([
+  ['on bare handles', false],
+  ['on sockets', true],
+])('HttpProbe %s', (_name, plainSockets) => {
+  const probing = (...[check, to, options]: Parameters<typeof probingBy>): Running =>
+    probingBy(check, to, { plainSockets, ...options });
+
   it('asks what the check says and passes on an expected status', async () => {
     const { port, requests } = await answering(OK);
     const check = httpCheck({
@@ -401,7 +411,7 @@ describe('HttpProbe', () => {
 
 describe('HttpProbe over TLS', () => {
   const key = certificate('server.key');
-  const ca = [certificate('ca.pem')];
+  const caFile = 'ca.pem';
 
   async function secure(name: string) {
     let connections = 0;
@@ -417,7 +427,7 @@ describe('HttpProbe over TLS', () => {
 
   it('passes with a valid certificate, on a connection it keeps', async () => {
     const { port, connections, names } = await secure('valid.pem');
-    const { run, probe } = probing(httpCheck({ type: 'https', bodyContains: 'fine' }), { port }, { ca });
+    const { run, probe } = probingBy(httpCheck({ caFile, type: 'https', bodyContains: 'fine' }), { port });
     for (let count = 0; count < 3; count++) expect(await run()).toEqual({ result: 'pass', text: 'status 200' });
     expect(connections()).toBe(1);
     // No server name for an IP address.
@@ -427,11 +437,11 @@ describe('HttpProbe over TLS', () => {
 
   it('asks for the host of the check by name, and checks the certificate against it', async () => {
     const { port, names } = await secure('valid.pem');
-    const named = httpCheck({ type: 'https', host: 'web.example:8443' });
-    expect((await probing(named, { port }, { ca }).run()).result).toBe('pass');
+    const named = httpCheck({ caFile, type: 'https', host: 'web.example:8443' });
+    expect((await probingBy(named, { port }).run()).result).toBe('pass');
     expect(names).toEqual(['web.example']);
-    const other = httpCheck({ type: 'https', host: 'other.example' });
-    expect((await probing(other, { port }, { ca }).run()).text).toBe('TLS: the certificate is for another host');
+    const other = httpCheck({ caFile, type: 'https', host: 'other.example' });
+    expect((await probingBy(other, { port }).run()).text).toBe('TLS: the certificate is for another host');
   });
 
   it.each([
@@ -440,31 +450,61 @@ describe('HttpProbe over TLS', () => {
     ['self-signed.pem', 'TLS: the certificate is self-signed'],
   ])('fails with %s and says why, unless told not to verify', async (name, text) => {
     const { port } = await secure(name);
-    expect(await probing(httpCheck({ type: 'https' }), { port }, { ca }).run()).toEqual({ result: 'fail', text });
-    expect((await probing(httpCheck({ type: 'https', verifyTls: false }), { port }, { ca }).run()).result).toBe('pass');
+    expect(await probingBy(httpCheck({ caFile, type: 'https' }), { port }).run()).toEqual({ result: 'fail', text });
+    expect((await probingBy(httpCheck({ caFile, type: 'https', verifyTls: false }), { port }).run()).result).toBe(
+      'pass',
+    );
   });
 
   it('fails with an issuer that is not trusted', async () => {
     const { port } = await secure('valid.pem');
-    expect((await probing(httpCheck({ type: 'https' }), { port }).run()).text).toMatch(
+    expect((await probingBy(httpCheck({ type: 'https' }), { port }).run()).text).toMatch(
       /^TLS: the issuer of the certificate is not trusted/,
     );
   });
 
+  it('reads the file of authorities again, and keeps what it held where that goes wrong', async () => {
+    const { port } = await secure('valid.pem');
+    const clock = new ManualClock();
+    let content = (): string => 'not a certificate';
+    const probe = (): Promise<ProbeAnswer> =>
+      new Promise((resolve) => created(httpCheck({ caFile: '/ca.pem', type: 'https' }), port, resolve).start());
+    const create = createProbeFactory({ clock, readFile: () => content() });
+    const created = (check: Check, to: number, report: Report): Probe =>
+      create({ service: 'web', instanceId: 'web-1', host: '127.0.0.1', port: to }, check, report);
+    expect(() => created(httpCheck({ caFile: '/ca.pem', type: 'https' }), port, () => undefined).start()).toThrow(
+      '/ca.pem holds no certificate in PEM',
+    );
+    content = () => certificate('ca.pem');
+    expect((await probe()).result).toBe('pass');
+    content = () => {
+      throw Object.assign(new Error('gone'), { code: 'ENOENT' });
+    };
+    clock.advance(61_000);
+    expect((await probe()).result).toBe('pass');
+    content = () => certificate('self-signed.pem');
+    clock.advance(59_000);
+    expect((await probe()).result).toBe('pass');
+    clock.advance(2000);
+    expect((await probe()).text).toMatch(/^TLS: the issuer of the certificate/);
+  });
+
   it('says so where the port does not speak TLS', async () => {
     const plain = await answering('HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n');
-    expect((await probing(httpCheck({ type: 'https' }), { port: plain.port }).run()).text).toBe(
+    expect((await probingBy(httpCheck({ caFile, type: 'https' }), { port: plain.port }).run()).text).toBe(
       'TLS: the port does not speak TLS',
     );
   });
 
   it('says so where the handshake hangs, or the connection is closed in it', async () => {
     const mute = await servers.listen((socket) => socket.resume());
-    expect((await probing(httpCheck({ type: 'https' }), { port: mute }).run(150)).text).toBe(
+    expect((await probingBy(httpCheck({ caFile, type: 'https' }), { port: mute }).run(150)).text).toBe(
       'no TLS handshake within 150ms',
     );
     const closing = await servers.listen((socket) => socket.end());
-    expect((await probing(httpCheck({ type: 'https' }), { port: closing }).run()).text).toMatch(/TLS handshake/);
+    expect((await probingBy(httpCheck({ caFile, type: 'https' }), { port: closing }).run()).text).toMatch(
+      /TLS handshake/,
+    );
   });
 
   it('asks once more where a kept connection is dead', async () => {
@@ -474,7 +514,7 @@ describe('HttpProbe over TLS', () => {
       socket.on('data', () => (++count === 2 ? socket.destroy() : socket.write(OK)));
     });
     const port = await servers.listen(() => undefined, server);
-    const { run, probe } = probing(httpCheck({ type: 'https' }), { port }, { ca });
+    const { run, probe } = probingBy(httpCheck({ caFile, type: 'https' }), { port });
     for (let round = 0; round < 3; round++) expect((await run()).result).toBe('pass');
     expect(count).toBe(4);
     probe.close();

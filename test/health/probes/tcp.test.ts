@@ -4,12 +4,18 @@ import type { LookupFunction } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { AddressPolicy } from '../../../src/core/address.ts';
 import { tcpCheck } from '../fixtures.ts';
-import { closedPort, probing, TestServers, until } from './run.ts';
+import { closedPort, probing as probingBy, type Running, TestServers, until } from './run.ts';
 
 const servers = new TestServers();
 afterEach(() => servers.stop());
 
-describe('TcpProbe', () => {
+describe.each([
+  ['on bare handles', false],
+  ['on sockets', true],
+])('TcpProbe %s', (_name, plainSockets) => {
+  const probing = (...[check, to, options]: Parameters<typeof probingBy>): Running =>
+    probingBy(check, to, { plainSockets, ...options });
+
   it('passes as soon as the connection is made, and leaves none behind on either side', async () => {
     let ended: string | undefined;
     const port = await servers.listen((socket) => {
