@@ -79,6 +79,9 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     requests: 0,
     maxRequests: limits.requests,
     stopping: false,
+    onRefusing: (member, cause) => {
+      eject(fleet, clock, member, cause);
+    },
   };
   const proxy = new Proxy({
     context,
@@ -96,7 +99,8 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     onAcceptError: (code) => {
       log.error('a connection could not be accepted', { code });
     },
-    onHanging: (member, oldestMs) => eject(fleet, clock, member, oldestMs),
+    onHanging: (member, oldestMs) =>
+      eject(fleet, clock, member, `a request has waited for ${Math.round(oldestMs)} ms while its peers answer`),
   });
   fleet.listen({
     // Whoever leaves the rotation must not keep requests that could be answered elsewhere.
@@ -119,8 +123,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
 }
 
 /** Its breaker decides when it may be tried again; without one, time does. */
-function eject(fleet: Fleet, clock: Clock, member: Member, oldestMs: number): boolean {
-  const cause = `a request has waited for ${Math.round(oldestMs)} ms while its peers answer`;
+function eject(fleet: Fleet, clock: Clock, member: Member, cause: string): boolean {
   const breaker = member.guard();
   if (breaker) return breaker.trip(cause);
   if (!fleet.setEjected(member, true, cause)) return false;

@@ -4,6 +4,7 @@ import type { RetryReason } from '../telemetry/closed-sets.ts';
 import type { Member } from '../upstream/directory.ts';
 import type { PooledConnection } from '../upstream/pool.ts';
 import type { ProxyContext, Route } from './context.ts';
+import { reportRefusing } from './evidence.ts';
 import { mayRetry, type Repeatable, type Sent } from './retry.ts';
 
 /** Attempts remembered, so that each goes to another instance. Retries are limited below this by the schema. */
@@ -111,8 +112,14 @@ export class Attempt {
     this.#cancelConnect = pool.connect(this.slot, (this.#member as Member).instance, (connection, code) => {
       this.#cancelConnect = undefined;
       this.upstream = connection;
+      if (code === 'ECONNREFUSED') reportRefusing(this.#context, this.slot);
       done(connection ? undefined : (code ?? 'unknown'));
     });
+  }
+
+  /** The instance broke the connection: whether it is still there is found out before others run into it. */
+  knock(): void {
+    if (this.#member) this.#context.pool.knock(this.slot, this.#member.instance);
   }
 
   /** Closes the connection, made or being made: its state is unknown, so that nobody may use it again. */

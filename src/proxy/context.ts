@@ -5,7 +5,7 @@ import type { Stage } from '../http1/stage.ts';
 import type { WriteBatch } from '../http1/write-batch.ts';
 import type { AccessLog } from '../telemetry/access-log.ts';
 import type { ServiceMeters } from '../telemetry/traffic.ts';
-import type { ServiceState } from '../upstream/directory.ts';
+import type { Member, ServiceState } from '../upstream/directory.ts';
 import type { Figures } from '../upstream/figures.ts';
 import type { Fleet } from '../upstream/fleet.ts';
 import type { Pool } from '../upstream/pool.ts';
@@ -47,6 +47,11 @@ export interface ProxyContext {
   readonly isTrustedProxy: (address: string) => boolean;
   /** A malformed request was turned away; `reason` is of a closed set. */
   readonly onRefused: (reason: string) => void;
+  /**
+   * Nobody listens at the instance any more: it should be out of the rotation at once. Decided elsewhere; called before
+   * the attempt that found it out is settled.
+   */
+  readonly onRefusing?: (member: Member, cause: string) => void;
   /** Requests under way now, and how many there may be. */
   requests: number;
   readonly maxRequests: number;

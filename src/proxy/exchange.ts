@@ -315,9 +315,10 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
   onResponseFailed(kind: 'reset' | 'protocol', reason: string): void {
     const outcome = kind === 'reset' ? 'reset' : 'protocol-error';
     const { reused, upstream } = this.#attempt;
-    const stale = kind === 'reset' && reused && !upstream?.client.responseBegan;
+    const stale = kind === 'reset' && reused && !upstream?.client.responseBegan && this.#request.replayable;
+    if (kind === 'reset' && !stale) this.#attempt.knock();
     if (this.#tunnel) this.#endTunnel();
-    else if (stale && this.#request.replayable) this.#reconnect();
+    else if (stale) this.#reconnect();
     else if (this.#phase !== Phase.streaming) this.#attemptFailed(outcome, reason);
     else this.#breakOff(outcome, kind === 'reset' ? 'upstream-reset' : 'upstream-protocol');
   }

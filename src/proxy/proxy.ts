@@ -2,6 +2,7 @@ import { type Listener, listen } from '../http1/listener.ts';
 import { ServerConnection, type ServerConnectionOptions } from '../http1/server-connection.ts';
 import type { Member } from '../upstream/directory.ts';
 import type { ProxyContext } from './context.ts';
+import { isTrusted, reportRefusing } from './evidence.ts';
 import { Exchange } from './exchange.ts';
 import { findHanging } from './hang.ts';
 
@@ -32,6 +33,13 @@ export class Proxy {
 
   constructor(options: ProxyOptions) {
     this.#options = options;
+    const { context } = options;
+    context.pool.knocks = {
+      wanted: (slot) => isTrusted(context, slot),
+      refused: (slot) => {
+        reportRefusing(context, slot);
+      },
+    };
     this.#stopHangCheck = this.#scheduleHangCheck();
   }
 

@@ -22,20 +22,36 @@ const MARGIN_MS = 1000;
 /** A request that cannot be repeated only goes on a connection that was in use just now. */
 const FRESH_MS = 1000;
 
+/** A knock that was not answered by then is given up: it was to tell quickly. */
+const KNOCK_LIMIT_MS = 1000;
+const KNOCK_EVERY_MS = 1000;
+/** Instances that have had no request for this long are not knocked at. */
+const KNOCK_TRAFFIC_MS = 5000;
+
+/** What an owner of a pool has to say about knocks, and hears of them. */
+export interface Knocks {
+  /** Whether it matters just now that the instance may be gone. */
+  wanted(slot: number): boolean;
+  /** Nobody listens there any more. */
+  refused(slot: number): void;
+}
+
 /** One connection to an instance, in use or idle. The wheel closes it when it has been idle for too long. */
 export class PooledConnection extends WheelEntry {
   readonly slot: number;
+  readonly instance: Instance;
   readonly client: ClientConnection;
   readonly #pool: Pool;
 
-  constructor(pool: Pool, slot: number, limits: HeadLimits) {
+  constructor(pool: Pool, slot: number, instance: Instance, limits: HeadLimits) {
     super();
     this.#pool = pool;
     this.slot = slot;
+    this.instance = instance;
     this.client = new ClientConnection({
       limits,
       onIdleClosed: () => {
-        pool.forget(this);
+        pool.closedByInstance(this);
       },
     });
   }
@@ -46,12 +62,24 @@ export class PooledConnection extends WheelEntry {
   }
 }
 
+/** What is kept of one instance. */
+interface Place {
+  readonly idle: PooledConnection[];
+  /** When it last served a request, and was last knocked at, on the pool's clock. */
+  usedMs: number;
+  knockedMs: number;
+  /** Gives up the knock under way. */
+  cancelKnock: (() => void) | undefined;
+}
+
 /** Idle connections of one thread, by slot of the instance; the last one used is used first. */
 export class Pool {
   readonly #options: PoolOptions;
-  readonly #idle: (PooledConnection[] | undefined)[] = [];
+  readonly #places: (Place | undefined)[] = [];
   /** Connections idle now. */
   idleCount = 0;
+  /** Set by the owner; without it there are no knocks. */
+  knocks: Knocks | undefined;
 
   constructor(options: PoolOptions) {
     this.#options = options;
@@ -62,7 +90,7 @@ export class Pool {
    * where there is none. `fresh`: only one that was in use a moment ago.
    */
   take(slot: number, fresh: boolean): PooledConnection | undefined {
-    const idle = this.#idle[slot];
+    const idle = this.#places[slot]?.idle;
     const connection = idle?.[idle.length - 1];
     if (!idle || !connection) return undefined;
     if (fresh && this.#options.clock.now() - connection.client.idleSinceMs > FRESH_MS) return undefined;
@@ -78,7 +106,7 @@ export class Pool {
     instance: Instance,
     done: (connection: PooledConnection | undefined, code: string | undefined) => void,
   ): () => void {
-    const connection = new PooledConnection(this, slot, this.#options.limits);
+    const connection = new PooledConnection(this, slot, instance, this.#options.limits);
     return this.#options.connect(instance, connection.client, (transport, code) => {
       if (transport) connection.client.transport = transport;
       done(transport && connection, code);
@@ -92,36 +120,70 @@ export class Pool {
       client.abandon();
       return;
     }
-    const idle = (this.#idle[connection.slot] ??= []);
+    const place = this.#placeOf(connection.slot);
+    place.usedMs = nowMs;
     const announced = client.serverKeepAliveMs;
     const idleMs = announced >= 0 ? announced - MARGIN_MS : this.#options.idleMs;
-    if (idle.length >= maxIdle || idleMs <= 0) {
+    if (place.idle.length >= maxIdle || idleMs <= 0) {
       client.abandon();
       return;
     }
-    // It may have been held back for a slow client; idle, it must hear when the server closes.
-    client.resume();
-    client.idleSinceMs = nowMs;
-    idle.push(connection);
-    this.idleCount++;
-    this.#options.wheel.schedule(connection, nowMs + idleMs);
+    this.#keep(place, connection, nowMs, idleMs);
   }
 
-  /** The connection has died or is about to be closed. */
+  /** The connection is about to be closed. */
   forget(connection: PooledConnection): void {
     this.#options.wheel.cancel(connection);
-    const idle = this.#idle[connection.slot];
+    const idle = this.#places[connection.slot]?.idle;
     const at = idle?.lastIndexOf(connection) ?? -1;
     if (at < 0) return;
     idle?.splice(at, 1);
     this.idleCount--;
   }
 
+  /** An idle connection has died. Where it was the last one, the whole instance may have. */
+  closedByInstance(connection: PooledConnection): void {
+    this.forget(connection);
+    const place = this.#places[connection.slot];
+    if (!place || place.idle.length > 0 || this.#options.clock.now() - place.usedMs > KNOCK_TRAFFIC_MS) return;
+    // One that was never used came of a knock: an instance that closes those would be knocked at for ever.
+    if (connection.client.requests > 0) this.knock(connection.slot, connection.instance);
+  }
+
+  /**
+   * Something speaks for it that the instance is gone: a connection made now tells, before the next request runs into
+   * it. One that comes about stays as an idle one. One at a time, one a second.
+   */
+  knock(slot: number, instance: Instance): void {
+    const { clock } = this.#options;
+    const place = this.#placeOf(slot);
+    const nowMs = clock.now();
+    if (place.cancelKnock || nowMs - place.knockedMs < KNOCK_EVERY_MS) return;
+    if (!this.knocks?.wanted(slot)) return;
+    place.knockedMs = nowMs;
+    const giveUp = this.connect(slot, instance, (connection, code) => {
+      stopTimer();
+      place.cancelKnock = undefined;
+      if (connection) this.#admit(place, connection);
+      else if (code === 'ECONNREFUSED') this.knocks?.refused(slot);
+    });
+    const stopTimer = clock.after(KNOCK_LIMIT_MS, () => {
+      place.cancelKnock?.();
+    });
+    place.cancelKnock = () => {
+      place.cancelKnock = undefined;
+      stopTimer();
+      giveUp();
+    };
+  }
+
   /** Closes what is idle to an instance that has gone. */
   drop(slot: number): void {
-    const idle = this.#idle[slot];
-    this.#idle[slot] = undefined;
-    for (const connection of idle ?? []) {
+    const place = this.#places[slot];
+    if (!place) return;
+    this.#places[slot] = undefined;
+    place.cancelKnock?.();
+    for (const connection of place.idle) {
       this.idleCount--;
       this.#options.wheel.cancel(connection);
       connection.client.abandon();
@@ -129,6 +191,26 @@ export class Pool {
   }
 
   close(): void {
-    for (let slot = 0; slot < this.#idle.length; slot++) this.drop(slot);
+    for (let slot = 0; slot < this.#places.length; slot++) this.drop(slot);
+  }
+
+  #placeOf(slot: number): Place {
+    return (this.#places[slot] ??= { idle: [], usedMs: -Infinity, knockedMs: -Infinity, cancelKnock: undefined });
+  }
+
+  /** Takes in the connection of a knock, unless others have come meanwhile. */
+  #admit(place: Place, connection: PooledConnection): void {
+    if (place.idle.length > 0) connection.client.abandon();
+    else this.#keep(place, connection, this.#options.clock.now(), this.#options.idleMs);
+  }
+
+  #keep(place: Place, connection: PooledConnection, nowMs: number, idleMs: number): void {
+    const { client } = connection;
+    // It may have been held back for a slow client; idle, it must hear when the server closes.
+    client.resume();
+    client.idleSinceMs = nowMs;
+    place.idle.push(connection);
+    this.idleCount++;
+    this.#options.wheel.schedule(connection, nowMs + idleMs);
   }
 }

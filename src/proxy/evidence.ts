@@ -1,0 +1,23 @@
+import type { Member } from '../upstream/directory.ts';
+import type { ProxyContext } from './context.ts';
+
+/** Whether there is anything to find out: the instance is registered, and in the rotation as far as is known. */
+export function isTrusted(context: ProxyContext, slot: number): boolean {
+  const member = context.fleet.members[slot];
+  return member !== undefined && !member.leaving && context.figures.breaker[slot] === 0;
+}
+
+/**
+ * A connection to the instance was refused (ECONNREFUSED): its machine says that nobody listens, which no instance does
+ * that works. One such answer decides, where a service has others to turn to.
+ */
+export function reportRefusing(context: ProxyContext, slot: number): void {
+  const member = context.fleet.members[slot];
+  if (member && isTrusted(context, slot) && hasPeers(member))
+    context.onRefusing?.(member, 'a connection to it was refused');
+}
+
+function hasPeers({ slot, service }: Member): boolean {
+  const { slots } = service.view;
+  return slots.length > 1 || (slots.length === 1 && slots[0] !== slot);
+}
