@@ -25,9 +25,14 @@ export interface Breaker {
   trialLost(): void;
   /**
    * Opens it on somebody else's evidence, as if it had counted failures itself. True where it is out of the rotation
-   * now; false where the ejection cap forbids it.
+   * now; false where the ejection cap forbids it. `unreachable`: the evidence is that it takes no connections.
    */
-  trip(cause: string): boolean;
+  trip(cause: string, unreachable?: boolean): boolean;
+  /**
+   * Somebody who set out at `beganMs` has reached the instance. Where it is open because nobody could, the trial is due
+   * at once; true then. Whatever else has opened it, being reachable says nothing against that.
+   */
+  reached(cause: string, beganMs: number): boolean;
   /** Frees timers. A permit still out may settle afterwards, without effect. */
   close(): void;
 }

@@ -38,6 +38,9 @@ class InstanceBreaker implements Breaker {
   #opening: string | undefined;
   /** While somebody else than the counts opens it. */
   #tripping: string | undefined;
+  /** All that speaks against it is that it took no connections. */
+  #unreachable = false;
+  #openedAtMs = 0;
   /** The trial under way. */
   #trial: Call | undefined;
   /** Of the report under way. */
@@ -69,13 +72,20 @@ class InstanceBreaker implements Breaker {
     return columns.counts(slot, clock.now(), policy.windowMs);
   }
 
-  trip(cause: string): boolean {
+  trip(cause: string, unreachable = false): boolean {
     if (this.#shut) return false;
     if (!this.#circuit.closed) return true;
     this.#tripping = cause;
     this.#circuit.open();
     this.#tripping = undefined;
+    this.#unreachable = unreachable;
     return !this.#circuit.closed;
+  }
+
+  reached(cause: string, beganMs: number): boolean {
+    if (this.#shut || this.state !== 'open' || !this.#unreachable || beganMs < this.#openedAtMs) return false;
+    this.#halfOpen(cause);
+    return true;
   }
 
   // Closed, opossum lets everyone through, and of a success it only counts: its promises would be the dearest part of a
@@ -158,16 +168,18 @@ class InstanceBreaker implements Breaker {
     } else if (this.#recoveredAtMs === undefined || now - this.#recoveredAtMs >= this.#openMs) {
       this.#openMs = policy.openMs;
     }
+    this.#unreachable &&= cause === undefined && this.#outcome === 'connect-failed';
+    this.#openedAtMs = now;
     this.#openUntilMs = now + this.#openMs;
-    this.#cancelTimer = clock.after(this.#openMs, () => this.#halfOpen());
+    this.#cancelTimer = clock.after(this.#openMs, () => this.#halfOpen(`was open for ${formatDuration(this.#openMs)}`));
     if (cause === undefined) this.#report('half-open', 'open', `the trial failed: ${this.#outcome}`);
     else this.#report('closed', 'open', cause);
   }
 
-  #halfOpen(): void {
+  #halfOpen(cause: string): void {
     this.#openUntilMs = undefined;
     this.#replaceCircuit();
-    this.#report('open', 'half-open', `was open for ${formatDuration(this.#openMs)}`);
+    this.#report('open', 'half-open', cause);
   }
 
   #closed(): void {

@@ -80,6 +80,9 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     maxRequests: limits.requests,
     stopping: false,
     onRefusing: (member, cause) => {
+      eject(fleet, clock, member, cause, true);
+    },
+    onRefusing: (member, cause) => {
       eject(fleet, clock, member, cause);
     },
   };
@@ -123,9 +126,9 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
 }
 
 /** Its breaker decides when it may be tried again; without one, time does. */
-function eject(fleet: Fleet, clock: Clock, member: Member, cause: string): boolean {
+function eject(fleet: Fleet, clock: Clock, member: Member, cause: string, unreachable = false): boolean {
   const breaker = member.guard();
-  if (breaker) return breaker.trip(cause);
+  if (breaker) return breaker.trip(cause, unreachable);
   if (!fleet.setEjected(member, true, cause)) return false;
   clock.after(EJECTED_FOR_MS, () => {
     if (!member.leaving) fleet.setEjected(member, false, 'its time out of the rotation is over');

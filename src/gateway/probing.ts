@@ -1,3 +1,4 @@
+import { OPEN } from '../breaker/columns.ts';
 import type { Clock } from '../core/clock.ts';
 import type { ProbeState } from '../core/health.ts';
 import type { Random } from '../core/random.ts';
@@ -39,6 +40,9 @@ export class Probing {
         metrics.probeTook(sample.type, sample.durationMs);
         metrics.probeLag(sample.lagMs);
         router.metersOf(sample.service)?.probe(sample.type, sample.outcome);
+        const reached = sample.outcome === 'pass' || sample.outcome === 'degraded';
+        if (reached && fleet.figures.breaker[sample.key] === OPEN)
+          fleet.memberBySlot(sample.key)?.breaker?.reached('a probe has reached it', clock.now() - sample.durationMs);
       },
       onFreeze: (event) => {
         if (event.frozen) log.warn('probe verdicts are frozen: the gateway itself is in trouble', { ...event });

@@ -61,7 +61,8 @@ function setup(options: Partial<BreakerOptions> = {}) {
       return columns.trialReady(2);
     },
     admit: () => gate.admit(2, POLICY.windowMs),
-    trip: (cause: string) => decider.trip(cause),
+    trip: (cause: string, unreachable?: boolean) => decider.trip(cause, unreachable),
+    reached: (beganMs: number) => decider.reached('a probe passed', beganMs),
     lose: () => {
       decider.trialLost();
     },
@@ -484,5 +485,58 @@ describe('the breaker and its surroundings', () => {
       }),
       { numRuns: 300 },
     );
+  });
+});
+
+describe('a breaker that was tripped because nobody listened', () => {
+  it('is tried as soon as somebody who set out since has reached the instance', () => {
+    const { breaker, clock, log, attempt } = setup();
+    breaker.trip('refused', true);
+    clock.advance(100);
+    expect(breaker.reached(clock.now())).toBe(true);
+    expect(breaker.state).toBe('half-open');
+    expect(breaker.trialReady).toBe(true);
+    expect(breaker.openUntilMs).toBeUndefined();
+    attempt('success');
+    expect(breaker.state).toBe('closed');
+    clock.advance(10_000);
+    expect(log).toEqual([
+      'closed > open: refused',
+      'open > half-open: a probe passed',
+      'half-open > closed: the trial succeeded',
+    ]);
+  });
+
+  it('is not tried for what was found out before', () => {
+    const { breaker, clock } = setup();
+    clock.advance(100);
+    breaker.trip('refused', true);
+    clock.advance(100);
+    expect(breaker.reached(50)).toBe(false);
+    expect(breaker.state).toBe('open');
+  });
+
+  it('stays so while trials fail to connect, and no longer once one failed otherwise', () => {
+    const { breaker, clock, attempt } = setup();
+    breaker.trip('refused', true);
+    clock.advance(5000);
+    attempt('connect-failed');
+    clock.advance(1);
+    expect(breaker.reached(clock.now())).toBe(true);
+    attempt('timeout');
+    clock.advance(1);
+    expect(breaker.reached(clock.now())).toBe(false);
+    expect(breaker.state).toBe('open');
+  });
+
+  it.each(['hanging', 'failing'] as const)('is another one than one that opened for %s', (why) => {
+    const { breaker, clock, open } = setup();
+    breaker.trip('refused', true);
+    breaker.reached(clock.now());
+    breaker.admit()?.settle('success');
+    if (why === 'hanging') breaker.trip('hangs');
+    else open();
+    clock.advance(1);
+    expect(breaker.reached(clock.now())).toBe(false);
   });
 });
