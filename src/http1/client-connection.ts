@@ -51,6 +51,11 @@ export class ClientConnection implements TransportSink, BodySink {
   idleSinceMs = 0;
   /** What the server said of how long it keeps an idle connection, milliseconds; -1 = nothing. */
   serverKeepAliveMs = -1;
+  /**
+   * Bytes are being handed out just now. What was read with them, and comes next, was sent before any request that
+   * could be begun here meanwhile: it must not be taken for its answer.
+   */
+  midRead = false;
   /** Whether bytes handed to `onResponseBody` in `bulk` may be written on without a copy. */
   bulk: Buffer | undefined;
   readonly #options: ClientConnectionOptions;
@@ -106,6 +111,12 @@ export class ClientConnection implements TransportSink, BodySink {
   }
 
   onBytes(buffer: Buffer, start: number, end: number): void {
+    this.midRead = true;
+    this.#read(buffer, start, end);
+    this.midRead = false;
+  }
+
+  #read(buffer: Buffer, start: number, end: number): void {
     switch (this.#state) {
       case State.head:
         if (this.transport.batch) {

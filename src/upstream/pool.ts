@@ -91,10 +91,14 @@ export class Pool {
    */
   take(slot: number, fresh: boolean): PooledConnection | undefined {
     const idle = this.#places[slot]?.idle;
-    const connection = idle?.[idle.length - 1];
-    if (!idle || !connection) return undefined;
+    if (!idle) return undefined;
+    let at = idle.length - 1;
+    // The one whose answer has just ended may have more to say that was read along with it: then it is not for us.
+    if (idle[at]?.client.midRead) at--;
+    const connection = idle[at];
+    if (!connection) return undefined;
     if (fresh && this.#options.clock.now() - connection.client.idleSinceMs > FRESH_MS) return undefined;
-    idle.pop();
+    idle.splice(at, 1);
     this.idleCount--;
     this.#options.wheel.cancel(connection);
     return connection;

@@ -32,6 +32,7 @@ const STATUS_LINE = /^HTTP\/1\.[01] ([1-5]\d\d)(?: [\x20-\x7e\x80-\xff\t]*)?$/;
 const AUTHORITY = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?$/;
 const CHUNK_LINE =
   /^([0-9A-Fa-f]{1,13})((?:;[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:=(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+|"(?:[\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff\t]|\\[\x20-\x7e\x80-\xff\t])*"))?)*)$/;
+const TAB_BEHIND_CODING = /^transfer-encoding:.*\t *$/i;
 const MAX_DROPPED = 4096;
 
 class Malformed extends Error {}
@@ -55,6 +56,7 @@ function readHead(text: string, from: number, start: RegExp): Head | undefined {
   const fields = lines.map((each): [string, string] => {
     const match = FIELD.exec(each);
     if (!match) throw new Malformed(`field line ${JSON.stringify(each.slice(0, 80))}`);
+    if (TAB_BEHIND_CODING.test(each)) throw new Malformed('a tab behind Transfer-Encoding');
     return [match[1] as string, match[2] as string];
   });
   return { line, fields, end: end + 4 };
@@ -216,6 +218,7 @@ export function readResponses(text: string, methods: readonly string[], closed: 
     const head = readHead(text, from, STATUS_LINE);
     if (!head) return undefined;
     const status = Number(head.line.slice(9, 12));
+    if (status < 200 && head.line.startsWith('HTTP/1.0')) throw new Malformed('an interim response in HTTP/1.0');
     const chunked = isChunked(head);
     const length = lengthOf(head);
     const method = methods[answered];

@@ -183,3 +183,36 @@ describe('a knock', () => {
     expect(scene.clock.pending).toBe(0);
   });
 });
+
+describe('a connection whose answer has just ended', () => {
+  it('is not taken while it hands out bytes: what was read with them is no answer to the next request', () => {
+    const scene = new Scene();
+    const [under, ended] = scene.serve(2);
+    ended!.client.midRead = true;
+    expect(scene.pool.take(SLOT, false)).toBe(under);
+    expect(scene.pool.take(SLOT, false)).toBeUndefined();
+    ended!.client.midRead = false;
+    expect(scene.pool.take(SLOT, false)).toBe(ended);
+  });
+
+  it('dies of bytes that came along, before any request can take them for its answer', () => {
+    const scene = new Scene();
+    const [connection] = scene.serve(1);
+    let takenMidway: PooledConnection | undefined;
+    scene.pool.take(SLOT, false);
+    const handler: ResponseHandler = {
+      ...ANSWERED,
+      onResponseEnd: () => {
+        scene.pool.give(connection!, 64, scene.clock.now());
+        takenMidway = scene.pool.take(SLOT, false);
+        return true;
+      },
+    };
+    connection!.client.begin(handler, false);
+    for (const text of ['HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok', 'HTTP/1.1 408 Timeout\r\n\r\n']) {
+      const bytes = Buffer.from(text);
+      connection!.client.onBytes(bytes, 0, bytes.length);
+    }
+    expect([takenMidway, connection!.client.closed, scene.pool.idleCount]).toEqual([undefined, true, 0]);
+  });
+});
