@@ -17,7 +17,7 @@ export function gatesOf(member: Member, facts: MemberFacts, report: InstanceRepo
     const forMs = deps.clock.wall() - gate.sinceMs;
     return { gate: gate.gate, verdict, text: gate.state, forMs, evidence: [], ...wordsOf(gate, member, facts, deps) };
   });
-  return [...gates, balancerGate(member, report)];
+  return [...gates, balancerGate(member, facts, report)];
 }
 
 type Words = Partial<Pick<GateReport, 'verdict' | 'text' | 'evidence'>>;
@@ -88,11 +88,15 @@ function checkText(check: CheckEvidence, deps: Deps): string {
   return `${name}: ${check.state}, ${seen}${next}${ignored}`;
 }
 
-function balancerGate(member: Member, report: InstanceReport): GateReport {
+function balancerGate(member: Member, facts: MemberFacts, report: InstanceReport): GateReport {
   const { balancer, maxInflightPerInstance: limit } = member.service.policy;
   const busy = `${report.inflight} in flight${limit > 0 ? ` of at most ${limit}` : ''}`;
   const speed = report.latencyMs === undefined ? '' : `, ${report.latencyMs.toFixed(1)} ms to the response head`;
-  const evidence = [`${busy}${speed}`, `${count(report.attempts, 'attempt')}, ${report.failures} failed`];
+  const evidence = [
+    `${busy}${speed}`,
+    `${count(report.attempts, 'attempt')}, ${report.failures} failed`,
+    ...weightText(facts),
+  ];
   if (report.traffic === 'none') return { gate: 'balancer', verdict: 'stop', text: 'does not see it', evidence };
   if (report.traffic === 'trial') return { gate: 'balancer', verdict: 'trial', text: 'waits for the trial', evidence };
   if (limit > 0 && report.inflight >= limit) {
@@ -101,6 +105,17 @@ function balancerGate(member: Member, report: InstanceReport): GateReport {
   }
   const share = `${(report.share * 100).toFixed(report.share < 0.1 ? 1 : 0)} % of the traffic by weight`;
   return { gate: 'balancer', verdict: 'pass', text: `${balancer}: ${share}`, evidence };
+}
+
+/** Only where the weight is not simply the registered one. */
+function weightText({ weight, weightFactors: { registered, degraded, slowStart } }: MemberFacts): string[] {
+  if (degraded === 1 && slowStart === 1) return [];
+  const factors = [
+    `${registered} registered`,
+    ...(degraded === 1 ? [] : [`${degraded} degraded`]),
+    ...(slowStart === 1 ? [] : [`${slowStart.toFixed(2)} slow start`]),
+  ];
+  return [`weight ${Number(weight.toPrecision(3))} = ${factors.join(' x ')}`];
 }
 
 /** Why the gate last changed, out of the timeline: `: 5 failures in a row`. */

@@ -2,7 +2,7 @@ import type { z } from 'zod';
 import type { ServicePolicy } from '../core/policy.ts';
 import { hostPattern } from './addresses.ts';
 import { health } from './check-schema.ts';
-import { availability, breaker, hang, retry } from './resilience-schema.ts';
+import { availability, breaker, hang, retry, slowStart } from './resilience-schema.ts';
 import { anyNumber, choice, count, duration, flag } from './scalars.ts';
 import { group } from './strict.ts';
 
@@ -60,6 +60,10 @@ const shape = {
   availability: availability
     .prefault({})
     .meta({ id: 'availability', description: 'What happens when many instances are out at once.' }),
+  slowStart: slowStart.prefault({}).meta({
+    id: 'slowStart',
+    description: 'How an instance that becomes available takes up its work. Off by default.',
+  }),
   hang: hang.prefault({}).meta({ id: 'hang', description: 'Hang detection.' }),
   timeouts: timeouts
     .prefault({})
@@ -104,7 +108,7 @@ export const serviceSchema = group({
 export function toServicePolicy(
   given: z.output<typeof defaultsSchema> & { readonly hosts?: readonly string[] },
 ): ServicePolicy {
-  const { breaker, retry, availability, hang, timeouts } = given;
+  const { breaker, retry, availability, slowStart, hang, timeouts } = given;
   return {
     hosts: [...new Set(given.hosts ?? [])],
     balancer: given.balancer,
@@ -126,6 +130,7 @@ export function toServicePolicy(
       maxBodyBytes: retry.maxBody,
     },
     availability,
+    slowStart: { durationMs: slowStart.duration, curve: slowStart.curve, minShare: slowStart.minShare },
     hang: { enabled: hang.enabled, minWaitMs: hang.minWait, p99Factor: hang.p99Factor },
     timeouts: {
       connectMs: timeouts.connect,

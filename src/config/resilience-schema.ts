@@ -127,6 +127,22 @@ export const availability = group({
   ),
 });
 
+export const slowStart = group({
+  duration: duration(
+    'From when an instance becomes available, be it new or recovered, to when it has all of its weight. 0s gives it all at once; long leaves the work to the others while it is needed.',
+    { fallback: '0s', min: '0s', max: '1h' },
+  ),
+  curve: choice(
+    'How the weight grows. `linear` adds the same in equal times; `exponential` multiplies by the same, and so stays low for longer.',
+    ['linear', 'exponential'],
+    'linear',
+  ),
+  minShare: share(
+    'Share of its weight that it begins with. 0.01 sends it hardly a request to warm up by; 1 is no slow start.',
+    { fallback: 0.1, min: 0.01, max: 1 },
+  ),
+});
+
 export const hang = group({
   enabled: flag(
     'Whether an instance that has stopped answering, while its peers answer, is taken out before its requests time out.',

@@ -11,6 +11,7 @@ export interface ServicePolicy {
   readonly breaker: BreakerPolicy;
   readonly retry: RetryPolicy;
   readonly availability: AvailabilityPolicy;
+  readonly slowStart: SlowStartPolicy;
   readonly hang: HangPolicy;
   readonly timeouts: ServiceTimeouts;
   /** Requests in flight to one instance; above it the instance is passed over. 0 = no limit. */
@@ -54,6 +55,15 @@ export interface AvailabilityPolicy {
   readonly maxEjectedShare: number;
   /** What the weight of a degraded instance is multiplied by; > 0. */
   readonly degradedWeight: number;
+}
+
+/** How an instance that becomes available takes up its work. */
+export interface SlowStartPolicy {
+  /** 0 = all of it at once. */
+  readonly durationMs: number;
+  readonly curve: 'linear' | 'exponential';
+  /** Share of its weight that it begins with; > 0. */
+  readonly minShare: number;
 }
 
 /**

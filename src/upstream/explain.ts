@@ -76,9 +76,8 @@ export function explainMember(
 function breakerReport(member: Member, figures: Figures, nowMs: number): InstanceReport['breaker'] {
   const { slot, breaker, service } = member;
   const { enabled, windowMs } = service.policy.breaker;
-  if (!enabled) return undefined;
+  if (!enabled || (!breaker && figures.attempts[slot] === 0)) return undefined;
   const counts = figures.breakers.counts(slot, nowMs, windowMs);
-  if (!breaker && counts.successes + counts.failures === 0) return undefined;
   const untilMs = breaker?.openUntilMs;
   return { ...counts, openForMs: untilMs === undefined ? undefined : Math.max(0, untilMs - nowMs) };
 }

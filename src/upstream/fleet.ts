@@ -63,7 +63,14 @@ export class Fleet implements FleetBase {
     this.figures = options.figures;
     this.columns = new StandingColumns(options.figures.capacity);
     this.gate = new BreakerGate(options.figures.breakers, options.clock, OWN_HOLDER, this.breakerReports);
-    this.#weighing = new Weighing(options.figures, this.columns.codes);
+    this.#weighing = new Weighing({
+      clock: options.clock,
+      figures: options.figures,
+      codes: this.columns.codes,
+      onChange: (service) => {
+        this.#publisher.touch(service);
+      },
+    });
     this.#slots = new SlotTable(options.figures.capacity);
     this.#table = new ServiceTable({
       figures: options.figures,
@@ -246,6 +253,7 @@ export class Fleet implements FleetBase {
   close(): void {
     this.#publisher.close();
     this.#departures.close();
+    this.#weighing.close();
     for (const member of this.#slots.owners) member?.closeBreaker();
   }
 
@@ -311,7 +319,7 @@ export class Fleet implements FleetBase {
     this.figures.clear(member.slot);
     this.columns.begin(member.slot, NEW_CODES[instance.state], wallMs);
     service.add(member);
-    this.#weighing.weigh(member);
+    this.#weighing.added(member);
     this.#publisher.touch(service);
     this.#listeners.tell((listener) => listener.added?.(member));
     return member;
@@ -339,6 +347,7 @@ export class Fleet implements FleetBase {
   #remove(member: MemberRecord): void {
     member.service.remove(member);
     member.leaving = true;
+    this.#weighing.removed(member);
     if (member.breaker) {
       member.closeBreaker();
       this.#stand(member, { breaker: 'closed' }, 'breaker');
@@ -376,7 +385,7 @@ export class Fleet implements FleetBase {
     this.columns.change(member.slot, to, gate, this.clock.wall());
     if (member.leaving) return true;
     member.service.recount(member, from, to);
-    this.#weighing.weigh(member);
+    this.#weighing.changed(member, from);
     if (!sameToViews(from, to)) this.#publisher.touch(member.service);
     return true;
   }

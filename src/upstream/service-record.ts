@@ -32,6 +32,8 @@ export class ServiceRecord implements ServiceDetail {
   dirty = false;
   /** `clock.now()` of the current view. */
   publishedAtMs = -Infinity;
+  /** Members whose weight grows. */
+  ramping = 0;
   readonly counts: Record<Counted, number> = {
     available: 0,
     accountable: 0,
@@ -139,7 +141,7 @@ export class ServiceRecord implements ServiceDetail {
 
   #frame(revision: number): ViewFrame {
     const { name: service, counts, panic } = this;
-    const uniform = this.#weights.size <= 1 && counts.degraded === 0;
+    const uniform = this.#weights.size <= 1 && counts.degraded === 0 && this.ramping === 0;
     return { service, revision, counts, panic, registered: this.members.size, uniform };
   }
 

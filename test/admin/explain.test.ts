@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { ExplainReport } from '../../src/admin/reports.ts';
-import { AdminFixture } from './fixture.ts';
+import { AdminFixture, POLICY } from './fixture.ts';
 
 async function explained(it: AdminFixture, path = '/api/services/web/explain'): Promise<ExplainReport> {
   const response = await it.get(path);
@@ -88,10 +88,25 @@ describe('the conclusion', () => {
 });
 
 describe('gate by gate', () => {
+  test('the balancer says what a weight is made of that is not the registered one', async () => {
+    const it = new AdminFixture();
+    it.fleet.setDefaultPolicy({
+      ...POLICY,
+      slowStart: { durationMs: 10_000, curve: 'linear', minShare: 0.1 },
+    });
+    const member = it.add('i-1', { weight: 4 });
+    it.fleet.setProbe(member, 'degraded', 'test');
+    it.clock.advance(5000);
+    const report = await explained(it, '/api/services/web/explain?instance=i-1');
+    const { evidence } = report.instances[0]!.gates.at(-1)!;
+    expect(evidence.at(-1)).toBe('weight 1.1 = 4 registered x 0.5 degraded x 0.55 slow start');
+  });
+
   test('an instance in full traffic passes them all, with evidence', async () => {
     const it = new AdminFixture();
     const member = it.add('i-1');
     it.add('i-2');
+    it.figures.take(member.slot);
     member.admit()?.settle('success');
     it.figures.inflight[member.slot] = 2;
     it.figures.latencyMs[member.slot] = 8.25;
@@ -111,7 +126,7 @@ describe('gate by gate', () => {
     expect(only!.gates[3]!.evidence).toEqual([
       expect.stringMatching(/^\d success(es)? and 0 failures in the window, 0 failures in a row$/),
     ]);
-    expect(only!.gates[5]!.evidence).toEqual(['2 in flight, 8.3 ms to the response head', '0 attempts, 0 failed']);
+    expect(only!.gates[5]!.evidence).toEqual(['2 in flight, 8.3 ms to the response head', '1 attempt, 0 failed']);
     expect(only!.reason).toBeUndefined();
   });
 

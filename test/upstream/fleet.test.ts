@@ -618,7 +618,7 @@ describe('explain', () => {
       address: '10.0.0.1:8097',
       slot: 0,
       weight: 1,
-      weightFactors: { registered: 1, degraded: 1 },
+      weightFactors: { registered: 1, degraded: 1, slowStart: 1 },
       leaving: false,
       traffic: 'none',
       why: 'drained',
