@@ -3,30 +3,43 @@ import type { Figures } from './figures.ts';
 import type { MemberRecord } from './member-record.ts';
 import type { ServiceRecord } from './service-record.ts';
 
-/** Whoever ends the last request of a leaving member says so; this is for the case that nobody did. */
-const SWEEP_MS = 1000;
+/** Whether all threads that make attempts have taken over what was published up to a moment. */
+export interface Barrier {
+  /** The moment of now. */
+  mark(): number;
+  isPassed(mark: number): boolean;
+}
+
+/** Whoever ends the last request of a leaving member says so; this is for other threads, and for the case that nobody did. */
+const SWEEP_MS = 100;
 
 /**
- * Removed members that no view lists any more, until none of their requests is in flight. Their number is bounded by
- * the slots.
+ * Removed members that no view lists any more, until none of their requests is in flight and no thread can begin one.
+ * Their number is bounded by the slots.
  */
 export class Departures {
   readonly #clock: Clock;
   readonly #figures: Figures;
+  readonly #barrier: Barrier | undefined;
   readonly #free: (member: MemberRecord) => void;
   /** Services that have such members. */
   readonly #services = new Set<ServiceRecord>();
+  /** When each of them departed; empty without a barrier. */
+  readonly #marks = new Map<MemberRecord, number>();
   #cancelSweep: (() => void) | undefined;
 
-  constructor(clock: Clock, figures: Figures, free: (member: MemberRecord) => void) {
+  constructor(clock: Clock, figures: Figures, barrier: Barrier | undefined, free: (member: MemberRecord) => void) {
     this.#clock = clock;
     this.#figures = figures;
+    this.#barrier = barrier;
     this.#free = free;
   }
 
-  /** Obligation: the member is in no view, and never will be again. */
+  /** Obligation: the member is in no view, and never will be again, and listeners have been told of that view. */
   depart(member: MemberRecord): void {
-    if (this.#figures.inflight[member.slot] === 0) {
+    if (this.#barrier) this.#marks.set(member, this.#barrier.mark());
+    if (this.#isDone(member)) {
+      this.#marks.delete(member);
       this.#free(member);
       return;
     }
@@ -37,14 +50,23 @@ export class Departures {
 
   /** An attempt on the member has ended. */
   released(member: MemberRecord): void {
-    if (this.#figures.inflight[member.slot] !== 0 || !member.service.leaving.delete(member)) return;
+    if (!this.#isDone(member) || !member.service.leaving.delete(member)) return;
     if (member.service.leaving.size === 0) this.#services.delete(member.service);
+    this.#marks.delete(member);
     this.#free(member);
   }
 
   close(): void {
     this.#cancelSweep?.();
     this.#services.clear();
+    this.#marks.clear();
+  }
+
+  #isDone(member: MemberRecord): boolean {
+    const mark = this.#marks.get(member);
+    // In this order: a thread that has passed can begin no attempt, so that none in flight is none for ever.
+    if (mark !== undefined && !this.#barrier?.isPassed(mark)) return false;
+    return Atomics.load(this.#figures.inflight, member.slot) === 0;
   }
 
   #sweepLater(): void {

@@ -7,7 +7,7 @@ import type { Random } from '../core/random.ts';
 import { sameInstance } from '../registry/same.ts';
 import { type Gate, pack, sameToViews, type Standing, unpack } from './availability.ts';
 import { StandingColumns } from './columns.ts';
-import { Departures } from './departures.ts';
+import { type Barrier, Departures } from './departures.ts';
 import type { Member, ServiceDetail } from './directory.ts';
 import { explainMember, IN_ROTATION, type InstanceReport } from './explain.ts';
 import type { Figures } from './figures.ts';
@@ -28,6 +28,8 @@ export interface FleetOptions {
   readonly defaultPolicy: ServicePolicy;
   /** Bounds the names that registrations may bring; 20,000 by default. The longest known empty one makes room. */
   readonly maxServices?: number;
+  /** Where other threads make attempts too: a slot is not given out again before all of them know that it is free. */
+  readonly barrier?: Barrier;
 }
 
 const MAX_SERVICES = 20_000;
@@ -81,7 +83,7 @@ export class Fleet implements FleetBase {
       maxServices: options.maxServices ?? MAX_SERVICES,
     });
     this.#publisher = new Publisher(options.clock, (service, nowMs) => this.#publish(service, nowMs));
-    this.#departures = new Departures(options.clock, options.figures, (member) => this.#free(member));
+    this.#departures = new Departures(options.clock, options.figures, options.barrier, (member) => this.#free(member));
   }
 
   /** By slot. The same array for as long as the fleet lives. */
@@ -395,9 +397,9 @@ export class Fleet implements FleetBase {
     service.publish(nowMs);
     const departed = service.departing;
     service.departing = [];
+    this.#listeners.tell((listener) => listener.viewChanged?.(service, previous));
     for (const member of departed) this.#departures.depart(member);
     this.#table.retire(service);
-    this.#listeners.tell((listener) => listener.viewChanged?.(service, previous));
     if ((panic === 'off') !== (service.panic === 'off')) {
       this.#listeners.tell((listener) => listener.panic?.(service, service.panic !== 'off'));
     }

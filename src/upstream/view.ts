@@ -32,6 +32,21 @@ export interface View extends Candidates {
   readonly empty: EmptyReason | undefined;
 }
 
+/** Before anything is known of the service. */
+export function emptyView(service: string): View {
+  return {
+    service,
+    revision: 0,
+    slots: NOBODY,
+    trials: NOBODY,
+    uniform: true,
+    registered: 0,
+    available: 0,
+    panic: false,
+    empty: 'none-registered',
+  };
+}
+
 /** What a service has counted of its members, by `COUNTED`. */
 export type Counts = Readonly<Record<'available' | 'broken' | 'brokenInPanic', number>>;
 
