@@ -33,15 +33,20 @@ export const HOST_RULE = 'an IP address (IPv6 without brackets) or a host name (
  * `refuseAddress` on what was resolved) when connecting.
  */
 export class AddressPolicy {
-  readonly #allow: readonly Cidr[];
-  readonly #deny: readonly Cidr[];
-  readonly #allowLoopback: boolean;
-  readonly #ports: readonly (readonly [number, number])[];
-  readonly #ownListeners: readonly { readonly host: string; readonly port: number }[];
-  readonly #localAddresses: () => readonly string[];
+  #allow: readonly Cidr[] = [];
+  #deny: readonly Cidr[] = [];
+  #allowLoopback = false;
+  #ports: readonly (readonly [number, number])[] = [];
+  #ownListeners: readonly { readonly host: string; readonly port: number }[] = [];
+  #localAddresses: () => readonly string[] = () => [];
 
   /** Throws a TypeError that names the entry where `allow` or `deny` holds no network. */
   constructor(options: AddressPolicyOptions = {}) {
+    this.configure(options);
+  }
+
+  /** Holds from the next question on, in place of all that was said before. Throws as the constructor does. */
+  configure(options: AddressPolicyOptions): void {
     this.#allow = (options.allow ?? []).map(cidrOrThrow);
     this.#deny = (options.deny ?? []).map(cidrOrThrow);
     this.#allowLoopback = options.allowLoopback ?? false;

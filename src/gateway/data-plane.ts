@@ -4,6 +4,7 @@ import { type AddressPolicy, contains, ipOf, parseCidr } from '../core/address.t
 import type { Clock } from '../core/clock.ts';
 import type { Random } from '../core/random.ts';
 import { TimingWheel } from '../core/wheel.ts';
+import type { ServerConnectionOptions } from '../http1/server-connection.ts';
 import { Stage } from '../http1/stage.ts';
 import { WriteBatch } from '../http1/write-batch.ts';
 import type { ProxyContext } from '../proxy/context.ts';
@@ -33,6 +34,10 @@ export interface DataPlaneOptions {
 export interface DataPlane {
   readonly proxy: Proxy;
   readonly pool: Pool;
+  /** Takes over what a reload may change; connections that are open are held to it too. */
+  reconfigure(config: GatewayConfig): void;
+  /** Where requests are written from now on. */
+  logTo(accessLog: AccessLog | undefined): void;
   close(): void;
 }
 
@@ -45,7 +50,9 @@ const EJECTED_FOR_MS = 5000;
 export function createDataPlane(options: DataPlaneOptions): DataPlane {
   const { config, clock, random, fleet, router, metrics, addresses, accessLog, log } = options;
   const wheel = new TimingWheel({ clock, tickMs: 50, slots: 2048 });
-  const { limits, timeouts } = config;
+  // Connections hold on to these objects: a reload changes what is in them.
+  const limits = { ...config.limits };
+  const connection = { clock, wheel, limits, ...connectionTimes(config) };
   const pool = new Pool({
     clock,
     wheel,
@@ -53,7 +60,6 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     limits,
     idleMs: UPSTREAM_IDLE_MS,
   });
-  const trusted = config.trustedProxies.map(parseCidr).filter((network) => network !== undefined);
   const stage = new Stage();
   const context: ProxyContext = {
     clock,
@@ -69,35 +75,20 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     strayMeters: metrics.noService,
     accessLog,
     allowUnderscores: config.allowUnderscoreHeaders,
-    isTrustedProxy: (address) => {
-      const ip = trusted.length === 0 ? undefined : ipOf(address);
-      return ip !== undefined && trusted.some((network) => contains(network, ip));
-    },
+    isTrustedProxy: trusts(config),
     onRefused: (reason) => {
       metrics.badRequest(reason);
+    },
+    onRefusing: (member, cause) => {
+      eject(fleet, clock, member, cause, true);
     },
     requests: 0,
     maxRequests: limits.requests,
     stopping: false,
-    onRefusing: (member, cause) => {
-      eject(fleet, clock, member, cause, true);
-    },
-    onRefusing: (member, cause) => {
-      eject(fleet, clock, member, cause);
-    },
   };
   const proxy = new Proxy({
     context,
-    connection: {
-      clock,
-      wheel,
-      limits,
-      requestHeadMs: timeouts.requestHeadMs,
-      keepAliveMs: timeouts.keepAliveMs,
-      bodyIdleMs: timeouts.bodyIdleMs,
-      bodyMinBytesPerSecond: limits.bodyMinBytesPerSecond,
-      bodyGraceMs: timeouts.bodyGraceMs,
-    },
+    connection,
     maxConnections: limits.connections,
     onAcceptError: (code) => {
       log.error('a connection could not be accepted', { code });
@@ -118,10 +109,37 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
   return {
     proxy,
     pool,
+    reconfigure: (next) => {
+      Object.assign(limits, next.limits);
+      Object.assign(connection, connectionTimes(next));
+      context.maxRequests = next.limits.requests;
+      context.allowUnderscores = next.allowUnderscoreHeaders;
+      context.isTrustedProxy = trusts(next);
+      proxy.maxConnections = next.limits.connections;
+    },
+    logTo: (next) => {
+      context.accessLog = next;
+    },
     close: () => {
       proxy.close();
       wheel.stop();
     },
+  };
+}
+
+function connectionTimes({
+  limits,
+  timeouts,
+}: GatewayConfig): Omit<ServerConnectionOptions, 'clock' | 'wheel' | 'limits'> {
+  const { requestHeadMs, keepAliveMs, bodyIdleMs, bodyGraceMs } = timeouts;
+  return { requestHeadMs, keepAliveMs, bodyIdleMs, bodyGraceMs, bodyMinBytesPerSecond: limits.bodyMinBytesPerSecond };
+}
+
+function trusts({ trustedProxies }: GatewayConfig): (address: string) => boolean {
+  const trusted = trustedProxies.map(parseCidr).filter((network) => network !== undefined);
+  return (address) => {
+    const ip = trusted.length === 0 ? undefined : ipOf(address);
+    return ip !== undefined && trusted.some((network) => contains(network, ip));
   };
 }
 

@@ -1,8 +1,7 @@
 import { isIP } from 'node:net';
-import { networkInterfaces } from 'node:os';
 import { createAdminApp } from '../admin/app.ts';
 import type { NotReady, RegistryReport, ReloadOutcome } from '../admin/deps.ts';
-import type { Config, HostPort, LogDestination } from '../config/config.ts';
+import type { AdminConfig, Config, HostPort } from '../config/config.ts';
 import type { LoadResult } from '../config/load.ts';
 import { AddressPolicy } from '../core/address.ts';
 import { type Clock, sleep } from '../core/clock.ts';
@@ -10,25 +9,26 @@ import type { Random } from '../core/random.ts';
 import { createProbeFactory } from '../health/probes/create.ts';
 import type { LockOwner } from '../registry/embedded/data-lock.ts';
 import type { SourceStatus } from '../registry/source.ts';
-import { AccessLog } from '../telemetry/access-log.ts';
-import { LineSink } from '../telemetry/line-sink.ts';
-import { type EventLog, openEventLog } from '../telemetry/log.ts';
+import type { EventLog } from '../telemetry/log.ts';
 import { watchLoopLag } from '../telemetry/loop-lag.ts';
 import { Metrics } from '../telemetry/metrics.ts';
-import { fileAt, type SinkFiles, standardStream } from '../telemetry/sink-files.ts';
 import { Timeline } from '../telemetry/timeline.ts';
 import { Figures } from '../upstream/figures.ts';
 import { Fleet } from '../upstream/fleet.ts';
+import { AdminListener } from './admin-listener.ts';
 import type { ClusterAddress } from './backends.ts';
 import { createDataPlane, type DataPlane } from './data-plane.ts';
 import { fleetSource } from './fleet-source.ts';
+import { Listeners } from './listeners.ts';
+import { Logs } from './logs.ts';
 import { observeFleet } from './observing.ts';
 import { Probing } from './probing.ts';
 import { Registries } from './registries.ts';
-import { atOnce, type Reloadable, Reloader } from './reload.ts';
+import { Reloader } from './reload.ts';
 import { FleetRouter } from './router.ts';
-import { type ServedApp, serveApp } from './serve-app.ts';
 import { hostTable, servicePolicies } from './service-policies.ts';
+import { addressRules, dataPlaneSettings } from './settings.ts';
+import { InheritedSockets } from './sockets.ts';
 
 export interface GatewayOptions {
   readonly config: Config;
@@ -50,8 +50,8 @@ export interface GatewayOptions {
 /** Everything joined: the composition root. One object per process. */
 export class Gateway {
   readonly #options: GatewayOptions;
+  readonly #logs: Logs;
   readonly #log: EventLog;
-  readonly #access: LineSink | undefined;
   readonly #metrics: Metrics;
   readonly #timeline: Timeline;
   readonly #fleet: Fleet;
@@ -59,9 +59,11 @@ export class Gateway {
   readonly #probing: Probing;
   readonly #registries: Registries;
   readonly #dataPlane: DataPlane;
+  readonly #listeners: Listeners;
+  readonly #admin: AdminListener;
+  readonly #addresses: AddressPolicy;
   readonly #stopLoopWatch: () => void;
   readonly #reloader: Reloader;
-  #admin: ServedApp | undefined;
   #registriesAnswered = false;
   #stopping = false;
 
@@ -69,10 +71,8 @@ export class Gateway {
   private constructor(options: GatewayOptions) {
     const { config, clock, random } = options;
     this.#options = options;
-    this.#log = openEventLog({ clock, files: filesOf(config.log.destination), level: config.log.level });
-    const { accessLog } = config.gateway;
-    this.#access =
-      accessLog === 'off' ? undefined : new LineSink({ clock, files: filesOf(accessLog), flushMs: 100, maxBlocks: 64 });
+    this.#logs = new Logs(clock, config);
+    this.#log = this.#logs.event;
     this.#metrics = new Metrics({
       clock,
       version: options.version,
@@ -104,12 +104,12 @@ export class Gateway {
       router: this.#router,
       reasonOf: (service, id) => this.#registries.takeReason(service, id),
     });
-    const addresses = addressPolicy(config);
+    const addresses = (this.#addresses = new AddressPolicy(addressRules(config)));
     const createProbe = createProbeFactory({ clock, addresses, script: options.script });
     this.#probing = new Probing({ ...parts, router: this.#router, createProbe });
     this.#registries = new Registries({
       ...parts,
-      addresses: () => addresses,
+      addresses,
       stateDir: config.gateway.stateDir,
       owner: options.owner,
       cluster: options.cluster,
@@ -119,8 +119,13 @@ export class Gateway {
       config: config.gateway,
       router: this.#router,
       addresses,
-      accessLog: this.#access && new AccessLog(this.#access),
+      accessLog: this.#logs.access,
     });
+    this.#logs.onAccessLog = (log) => {
+      this.#dataPlane.logTo(log);
+    };
+    this.#listeners = new Listeners(this.#dataPlane.proxy);
+    this.#admin = new AdminListener(clock, (admin) => this.#adminApp(admin));
     this.#stopLoopWatch = watchLoopLag(clock, (lagMs) => {
       this.#metrics.loopLag(lagMs);
     });
@@ -131,25 +136,20 @@ export class Gateway {
       connections: () => this.#connections(),
       droppedLines: () => [
         ['events', this.#log.dropped],
-        ['access', this.#access?.dropped ?? 0],
+        ['access', this.#logs.accessDropped],
       ],
     });
     for (const [name, policy] of config.services) this.#fleet.configure(name, policy);
     this.#reloader = this.#makeReloader(parts);
   }
 
-  #makeReloader(parts: { log: EventLog; metrics: Metrics; timeline: Timeline }): Reloader {
+  #makeReloader(observers: { log: EventLog; metrics: Metrics; timeline: Timeline }): Reloader {
     const { config, load, file } = this.#options;
-    const logLevel: Reloadable = {
-      prepare: (next, before) =>
-        atOnce(() => {
-          this.#log.setLevel(next.log.level);
-          return before.log.level === next.log.level ? [] : [`log.level is ${next.log.level}`];
-        }),
-    };
-    const registries: Reloadable = { prepare: (next) => atOnce(() => this.#registries.reload(next.registries)) };
     const policies = servicePolicies({ fleet: this.#fleet, router: this.#router, probing: this.#probing });
-    return new Reloader({ ...parts, config, load, file, parts: [policies, logLevel, registries] });
+    const settings = dataPlaneSettings(this.#addresses, this.#dataPlane);
+    // What may be registered, and who is who, before registries bring instances by a changed configuration.
+    const parts = [this.#logs, this.#listeners, this.#admin, settings, policies, this.#registries];
+    return new Reloader({ ...observers, config, load, file, parts });
   }
 
   /** Resolves once it listens. Rejects, with everything released, where a listener or a data directory cannot be had. */
@@ -166,27 +166,24 @@ export class Gateway {
 
   /** Where it listens; ports that were configured as 0 are known here. */
   get listening(): { readonly gateway: readonly HostPort[]; readonly admin: HostPort | undefined } {
-    return { gateway: this.#listeners, admin: this.#admin };
+    return { gateway: this.#listeners.addresses, admin: this.#admin.address };
   }
-
-  #listeners: HostPort[] = [];
 
   async #open(): Promise<void> {
     const { config } = this.#options;
-    await this.#registries.start(config.registries);
+    const inherited = new InheritedSockets();
+    await this.#registries.start(config.registries, inherited);
     void this.#registries.ready().then(() => {
       this.#registriesAnswered = true;
       this.#log.info('every registry has answered');
     });
-    this.#admin = await serveApp(this.#adminApp(), config.admin.listen.host, config.admin.listen.port, 'admin.listen');
-    for (const { host, port } of config.gateway.listen) {
-      const listener = await this.#dataPlane.proxy.listen(host, port);
-      this.#listeners.push({ host: listener.host, port: listener.port });
-    }
+    await this.#admin.open(config.admin, inherited);
+    await this.#listeners.open(config.gateway.listen, inherited);
+    const { gateway, admin } = this.listening;
     this.#log.info('ready to serve', {
       version: this.#options.version,
-      gateway: this.#listeners.map(({ host, port }) => `${host}:${port}`),
-      admin: `${this.#admin.host}:${this.#admin.port}`,
+      gateway: gateway.map(({ host, port }) => `${host}:${port}`),
+      admin: admin && `${admin.host}:${admin.port}`,
     });
   }
 
@@ -196,8 +193,7 @@ export class Gateway {
   }
 
   reopenLogs(): void {
-    this.#log.reopen();
-    this.#access?.reopen();
+    this.#logs.reopen();
   }
 
   /**
@@ -221,11 +217,11 @@ export class Gateway {
   async #close(): Promise<void> {
     this.#stopLoopWatch();
     this.#dataPlane.close();
-    await this.#admin?.close();
+    await this.#admin.close();
     await this.#registries.stop();
     this.#probing.close();
     this.#fleet.close();
-    await Promise.all([this.#log.close(1000), this.#access?.close(1000)]);
+    await this.#logs.close();
   }
 
   #connections(): { downstreamActive: number; downstreamIdle: number; upstreamActive: number; upstreamIdle: number } {
@@ -239,13 +235,13 @@ export class Gateway {
     };
   }
 
-  #adminApp(): ReturnType<typeof createAdminApp> {
-    const { clock, version, nodeVersion, config } = this.#options;
+  #adminApp({ token, listen }: AdminConfig): ReturnType<typeof createAdminApp> {
+    const { clock, version, nodeVersion } = this.#options;
     return createAdminApp({
       clock,
       build: { version, node: nodeVersion },
-      token: config.admin.token,
-      hostNames: isIP(config.admin.listen.host) === 0 ? [config.admin.listen.host] : [],
+      token,
+      hostNames: isIP(listen.host) === 0 ? [listen.host] : [],
       metrics: this.#metrics,
       timeline: this.#timeline,
       fleet: this.#fleet,
@@ -276,22 +272,6 @@ export class Gateway {
 }
 
 const INSTANCE_SERIES = 20_000;
-
-function filesOf(destination: LogDestination): SinkFiles {
-  if (destination.to === 'file') return fileAt(destination.path ?? '');
-  return standardStream(destination.to === 'stderr' ? 2 : 1);
-}
-
-function addressPolicy(config: Config): AddressPolicy {
-  const own = [...config.gateway.listen, config.admin.listen];
-  for (const registry of config.registries) if (registry.type === 'embedded') own.push(...registry.listen);
-  return new AddressPolicy({
-    ...config.gateway.upstreamAddresses,
-    ownListeners: own,
-    localAddresses: () =>
-      Object.values(networkInterfaces()).flatMap((each) => (each ?? []).map(({ address }) => address)),
-  });
-}
 
 function reportOf(status: SourceStatus): RegistryReport {
   const { name, type, state, endpoint, leader, revision, ageMs, lastError, retryInMs, services, instances, holds } =

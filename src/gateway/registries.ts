@@ -1,28 +1,26 @@
 import { createHash } from 'node:crypto';
-import type { EmbeddedRegistryConfig, RegistryConfig } from '../config/config.ts';
+import type { Config, RegistryConfig } from '../config/config.ts';
 import type { AddressPolicy } from '../core/address.ts';
-import type { Clock } from '../core/clock.ts';
+import { type Clock, sleep } from '../core/clock.ts';
 import type { Instance } from '../core/instance.ts';
 import type { Random } from '../core/random.ts';
-import type { OnSkip, RegistryBackend } from '../registry/backend.ts';
-import { createRegistryApp } from '../registry/embedded/api/app.ts';
 import type { InstanceStatus } from '../registry/embedded/api/views.ts';
-import { EmbeddedBackend } from '../registry/embedded/backend.ts';
 import type { LockOwner } from '../registry/embedded/data-lock.ts';
-import { EmbeddedRegistry } from '../registry/embedded/registry.ts';
 import type { ServiceMapping } from '../registry/mapping.ts';
 import { RegistryMerge } from '../registry/merge.ts';
 import { RegistrySource, type SourceStatus } from '../registry/source.ts';
 import type { DeregistrationReason } from '../telemetry/closed-sets.ts';
-import type { Logger } from '../telemetry/log.ts';
 import { type InstanceStanding, isUp, standingOf } from '../telemetry/fleet-source.ts';
+import type { Logger } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Timeline } from '../telemetry/timeline.ts';
 import type { Fleet } from '../upstream/fleet.ts';
-import { type ClusterAddress, createBackend, type RemoteRegistryConfig } from './backends.ts';
+import { type ClusterAddress, createBackend } from './backends.ts';
+import { EmbeddedService, type EmbeddedServiceDeps } from './embedded-service.ts';
 import { observeSource } from './observe-source.ts';
+import type { PreparedChange, Reloadable } from './reload.ts';
 import { fingerprint, same } from './same-config.ts';
-import { type ServedApp, serveApp } from './serve-app.ts';
+import type { InheritedSockets, NamedSocket } from './sockets.ts';
 
 export interface RegistriesOptions {
   readonly clock: Clock;
@@ -31,7 +29,7 @@ export interface RegistriesOptions {
   readonly metrics: Metrics;
   readonly timeline: Timeline;
   readonly log: Logger;
-  readonly addresses: () => AddressPolicy;
+  readonly addresses: AddressPolicy;
   readonly stateDir: string | undefined;
   readonly owner: LockOwner;
   readonly cluster: ClusterAddress;
@@ -52,20 +50,20 @@ const STATUS_WORDS: Readonly<Record<InstanceStanding, string>> = {
 /** Kept between an instance's departure from its registry and from the fleet, which the guard may delay. */
 const MAX_REASONS = 10_000;
 
+/** What a successor of the same name may take to answer before what is known from its predecessor goes. */
+const SUCCESSION_MS = 10_000;
+/** What registrants have begun may take this long to end when another process takes over. */
+const GRACE_MS = 2000;
+
 /** One configured registry with what belongs to it. */
 interface Running {
   readonly config: RegistryConfig;
   readonly source: RegistrySource;
-  readonly close: () => Promise<void>;
-}
-
-interface Opened {
-  readonly backend: (onSkip: OnSkip) => RegistryBackend;
-  readonly close: () => Promise<void>;
+  readonly embedded: EmbeddedService | undefined;
 }
 
 /** All registries of the configuration, merged into the fleet. */
-export class Registries {
+export class Registries implements Reloadable {
   readonly merge: RegistryMerge;
   readonly #options: RegistriesOptions;
   readonly #running = new Map<string, Running>();
@@ -92,11 +90,21 @@ export class Registries {
       },
       clock,
     );
+    fleet.listen({
+      transition: ({ service, instance }) => {
+        for (const { embedded } of this.#running.values()) embedded?.statusChanged(service.name, instance.id);
+      },
+    });
   }
 
   /** Rejects where an embedded registry cannot open its directory or its listener: nothing else keeps the gateway down. */
-  async start(configs: readonly RegistryConfig[]): Promise<void> {
-    for (const config of configs) await this.#start(config);
+  async start(configs: readonly RegistryConfig[], inherited?: InheritedSockets): Promise<void> {
+    for (const config of configs) this.#run(config, await this.#openEmbedded(config, inherited));
+  }
+
+  /** The order in which they are believed. */
+  setOrder(configs: readonly RegistryConfig[]): void {
+    this.merge.setOrder(configs.map(({ name }) => name));
   }
 
   /** Resolves when every registry has answered once, or has a saved set in use. */
@@ -118,29 +126,81 @@ export class Registries {
     );
   }
 
-  /** Takes over a changed list: what stays the same is not touched. Returns what changed, for people. */
-  async reload(configs: readonly RegistryConfig[]): Promise<string[]> {
+  /** Opens what embedded registries need anew. What stays the same in the configuration is not touched. */
+  async prepare(next: Config): Promise<PreparedChange> {
+    const opened = new Map<string, EmbeddedService>();
+    const changed: PreparedChange[] = [];
+    const abandon = async (): Promise<void> => {
+      for (const change of changed) await change.abandon();
+      for (const service of opened.values()) await service.close();
+    };
+    try {
+      for (const config of next.registries) {
+        const running = this.#running.get(config.name);
+        if (config.type !== 'embedded' || (running && same(config, running.config))) continue;
+        if (running?.embedded) changed.push(await running.embedded.prepare(config));
+        else opened.set(config.name, await EmbeddedService.open(config, this.#embeddedDeps()));
+      }
+    } catch (error) {
+      await abandon();
+      throw error;
+    }
+    const commit = async (): Promise<string[]> => {
+      for (const change of changed) await change.commit();
+      return this.#take(next.registries, opened);
+    };
+    return { commit, abandon };
+  }
+
+  /** Listeners of embedded registries. */
+  get sockets(): readonly NamedSocket[] {
+    return [...this.#running.values()].flatMap(({ embedded }) => embedded?.sockets ?? []);
+  }
+
+  /**
+   * Gives directories and listeners of embedded registries up to another process. What is known from them stays in use.
+   * The returned function takes them back, for when that process fails.
+   */
+  async handOver(): Promise<() => Promise<void>> {
+    const given = [...this.#running.values()].filter(({ embedded }) => embedded);
+    for (const { config, source, embedded } of given) {
+      this.#running.delete(config.name);
+      await source.stop();
+      await embedded?.close(GRACE_MS);
+    }
+    return async () => {
+      for (const { config, source } of given) {
+        this.#run(config, await this.#openEmbedded(config));
+        await this.#replaced(config.name);
+        source.withdraw();
+      }
+    };
+  }
+
+  async #take(configs: readonly RegistryConfig[], opened: ReadonlyMap<string, EmbeddedService>): Promise<string[]> {
     const changes: string[] = [];
     const wanted = new Map(configs.map((config) => [config.name, config]));
-    for (const [name, running] of [...this.#running]) {
+    for (const [name, { config, source, embedded }] of [...this.#running]) {
       const next = wanted.get(name);
-      if (next && same(next, running.config)) continue;
+      if (next && same(next, config)) continue;
       changes.push(next ? `registry ${name} changed` : `registry ${name} removed`);
       this.#running.delete(name);
-      await running.source.stop();
-      await running.close();
+      await source.stop();
+      const stays = next?.type === 'embedded';
+      if (!stays) await embedded?.close(GRACE_MS);
       if (next) {
-        await this.#start(next);
+        this.#run(next, stays ? (embedded ?? opened.get(name)) : undefined);
         await this.#replaced(name);
       }
-      running.source.withdraw();
+      source.withdraw();
       if (!next) this.#options.metrics.registries.forget(name);
     }
     for (const config of configs) {
       if (this.#running.has(config.name)) continue;
       changes.push(`registry ${config.name} added`);
-      await this.#start(config);
+      this.#run(config, opened.get(config.name));
     }
+    if (changes.length > 0) this.setOrder(configs);
     return changes;
   }
 
@@ -156,21 +216,27 @@ export class Registries {
     const running = [...this.#running.values()];
     this.#running.clear();
     await Promise.all(running.map(async ({ source }) => source.stop()));
-    await Promise.all(running.map(async ({ close }) => close()));
+    await Promise.all(running.map(async ({ embedded }) => embedded?.close()));
   }
 
   /** A successor should have answered before what its predecessor knew goes, but a broken one must not hold a reload. */
   async #replaced(name: string): Promise<void> {
     const ready = this.#running.get(name)?.source.ready;
-    await Promise.race([ready, new Promise<void>((resolve) => void this.#options.clock.after(10_000, resolve))]);
+    const enough = new AbortController();
+    await Promise.race([ready, sleep(this.#options.clock, SUCCESSION_MS, enough.signal)]);
+    enough.abort();
   }
 
-  async #start(config: RegistryConfig): Promise<void> {
-    const { clock, random, stateDir, fleet } = this.#options;
-    const opened = config.type === 'embedded' ? await this.#open(config) : this.#connect(config);
+  /** `embedded`: that of a configuration of this type. */
+  #run(config: RegistryConfig, embedded: EmbeddedService | undefined): void {
+    const { clock, random, stateDir, fleet, cluster } = this.#options;
     const source = new RegistrySource({
       name: config.name,
-      backend: opened.backend,
+      backend: (onSkip) => {
+        if (config.type !== 'embedded') return createBackend(config, { clock, random, cluster, onSkip });
+        if (embedded) return embedded.backend();
+        throw new Error(`registry ${config.name} was not opened`);
+      },
       merge: this.merge,
       clock,
       random,
@@ -187,8 +253,23 @@ export class Registries {
       },
       listener: observeSource(config.name, this.#options),
     });
-    this.#running.set(config.name, { config, source, close: opened.close });
+    this.#running.set(config.name, { config, source, embedded });
     source.start();
+  }
+
+  async #openEmbedded(config: RegistryConfig, inherited?: InheritedSockets): Promise<EmbeddedService | undefined> {
+    return config.type === 'embedded' ? EmbeddedService.open(config, this.#embeddedDeps(), inherited) : undefined;
+  }
+
+  #embeddedDeps(): EmbeddedServiceDeps {
+    return {
+      ...this.#options,
+      statusOf: (service, id) => this.#statusOf(service, id),
+      onChange: (change) => {
+        if (change.kind !== 'remove' || this.#reasons.size >= MAX_REASONS) return;
+        this.#reasons.set(`${change.instance.service}/${change.instance.id}`, change.reason);
+      },
+    };
   }
 
   /** The gateway's word on an instance, in place of the registry's own. */
@@ -197,64 +278,6 @@ export class Registries {
     if (!member) return undefined;
     const standing = standingOf(member.health);
     return { status: STATUS_WORDS[standing], healthy: isUp(standing), reason: member.instance.stateReason };
-  }
-
-  #connect(config: RemoteRegistryConfig): Opened {
-    const { clock, random, cluster } = this.#options;
-    return {
-      backend: (onSkip) => createBackend(config, { clock, random, cluster, onSkip }),
-      close: () => Promise.resolve(),
-    };
-  }
-
-  async #open(config: EmbeddedRegistryConfig): Promise<Opened> {
-    const { clock, random, log, fleet, addresses } = this.#options;
-    const say = (level: 'info' | 'warn' | 'error', event: string, fields?: Record<string, unknown>): void => {
-      log[level](event, { registry: config.name, ...fields });
-    };
-    const registry = await EmbeddedRegistry.open({
-      dataDir: config.dataDir,
-      owner: this.#options.owner,
-      clock,
-      log: say,
-    });
-    const served: ServedApp[] = [];
-    try {
-      for (const { host, port } of config.listen) {
-        const app = createRegistryApp({
-          registry,
-          addresses,
-          clock,
-          random,
-          log: say,
-          token: config.token,
-          statusOf: (service, id) => this.#statusOf(service, id),
-        });
-        served.push(await serveApp(app, host, port, `registries.${config.name}.listen`));
-      }
-    } catch (error) {
-      await registry.close();
-      throw error;
-    }
-    const unlisten = fleet.listen({
-      transition: (member) => {
-        registry.statusChanged({ service: member.service.name, id: member.instance.id });
-      },
-    });
-    const unsubscribe = registry.subscribe((change) => {
-      if (change.kind !== 'remove' || this.#reasons.size >= MAX_REASONS) return;
-      this.#reasons.set(`${change.instance.service}/${change.instance.id}`, change.reason);
-    });
-    const [first] = config.listen;
-    return {
-      backend: () => new EmbeddedBackend(registry, first && `${first.host}:${first.port}`),
-      close: async () => {
-        unlisten();
-        unsubscribe();
-        await registry.close();
-        await Promise.all(served.map(async (each) => each.close()));
-      },
-    };
   }
 }
 

@@ -1,12 +1,28 @@
 import type { Server } from 'node:http';
 import { createAdaptorServer } from '@hono/node-server';
 import type { Hono } from 'hono';
+import { type Clock, sleep } from '../core/clock.ts';
+import { openListening } from '../http1/listening-socket.ts';
+
+export interface ServeOptions {
+  readonly host: string;
+  readonly port: number;
+  /** A socket that listens at this address already. */
+  readonly fd?: number | undefined;
+  /** What the error names where it cannot be listened on. */
+  readonly setting: string;
+  readonly clock: Clock;
+}
 
 export interface ServedApp {
   readonly host: string;
   readonly port: number;
-  /** Accepts no more and ends what is open. */
-  close(): Promise<void>;
+  /** Of the listening socket, while it is open. */
+  readonly fd: number | undefined;
+  /** From the next request on, this app answers. */
+  replace(app: Hono): void;
+  /** Accepts no more; what is being answered has `graceMs` to end, then everything is cut. */
+  close(graceMs?: number): Promise<void>;
 }
 
 /** One request of an operator's or a registrant's client may take this long to arrive. */
@@ -14,29 +30,35 @@ const REQUEST_MS = 15_000;
 const MAX_CONNECTIONS = 4096;
 
 /** Gives an app a listener. Rejects with an error that names the address and the setting where it cannot be had. */
-export async function serveApp(app: Hono, host: string, port: number, setting: string): Promise<ServedApp> {
-  const server = createAdaptorServer({ fetch: app.fetch }) as Server;
+export async function serveApp(app: Hono, options: ServeOptions): Promise<ServedApp> {
+  const { host, port, setting, clock } = options;
+  let current = app;
+  const server = createAdaptorServer({ fetch: (request, env) => current.fetch(request, env) }) as Server;
   server.headersTimeout = REQUEST_MS;
   server.requestTimeout = REQUEST_MS;
   server.keepAliveTimeout = 65_000;
   server.maxConnections = MAX_CONNECTIONS;
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      const reason = error.code === 'EADDRINUSE' ? 'the address is in use' : (error.code ?? error.message);
-      reject(new Error(`cannot listen on ${host}:${port} (${setting}): ${reason}`, { cause: error }));
-    });
-    server.listen(port, host, resolve);
+  const socket = await openListening(server, { ...options, backlog: 511 }).catch((error: unknown) => {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const reason = code === 'EADDRINUSE' ? 'the address is in use' : (code ?? message);
+    throw new Error(`cannot listen on ${host}:${port} (${setting}): ${reason}`, { cause: error });
   });
-  const address = server.address();
   return {
     host,
-    port: typeof address === 'object' && address ? address.port : port,
-    close: () =>
-      new Promise((resolve) => {
+    port: socket.port,
+    fd: socket.fd,
+    replace(next) {
+      current = next;
+    },
+    async close(graceMs = 0) {
+      const closed = new Promise<void>((resolve) => {
         server.close(() => {
           resolve();
         });
-        server.closeAllConnections();
-      }),
+      });
+      if (graceMs > 0) await Promise.race([closed, sleep(clock, graceMs)]);
+      server.closeAllConnections();
+      await closed;
+    },
   };
 }

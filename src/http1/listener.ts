@@ -1,5 +1,6 @@
 import net from 'node:net';
 import { acceptHandles, HandleTransport } from './handle-transport.ts';
+import { openListening } from './listening-socket.ts';
 import { SocketTransport } from './socket-transport.ts';
 import type { Transport, TransportSink } from './transport.ts';
 
@@ -9,6 +10,8 @@ export interface ListenOptions {
   /** Several threads of one process share the port; the kernel spreads connections over them. */
   readonly reusePort?: boolean;
   readonly backlog?: number;
+  /** A socket that listens at this address already, in place of a new one. */
+  readonly fd?: number | undefined;
   /** Forces the documented socket layer. For comparison and for tests. */
   readonly plainSockets?: boolean;
   /** Makes the sink of a new connection; `attach` is called next, with its transport, which is not reading yet. */
@@ -20,6 +23,8 @@ export interface ListenOptions {
 export interface Listener {
   readonly host: string;
   readonly port: number;
+  /** Of the listening socket, while it is open; undefined where this Node does not tell. */
+  readonly fd: number | undefined;
   /** Accepts no more. Connections that are open stay. */
   close(): Promise<void>;
 }
@@ -31,24 +36,10 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     const sink = options.accept();
     sink.attach(new SocketTransport(socket, sink));
   });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      reject(
-        new Error(`cannot listen on ${options.host}:${options.port}: ${error.code ?? error.message}`, { cause: error }),
-      );
-    });
-    server.listen(
-      {
-        host: options.host,
-        port: options.port,
-        backlog: options.backlog ?? 4096,
-        reusePort: options.reusePort ?? false,
-        exclusive: true,
-      },
-      resolve,
-    );
+  const { host, port, fd } = await openListening(server, options).catch((error: unknown) => {
+    const reason = error instanceof Error ? ((error as NodeJS.ErrnoException).code ?? error.message) : String(error);
+    throw new Error(`cannot listen on ${options.host}:${options.port}: ${reason}`, { cause: error });
   });
-  server.removeAllListeners('error');
   server.on('error', (error: NodeJS.ErrnoException) => {
     options.onError(error.code ?? error.message);
   });
@@ -62,10 +53,10 @@ export async function listen(options: ListenOptions): Promise<Listener> {
       options.onError,
     );
   }
-  const address = server.address() as net.AddressInfo;
   return {
-    host: address.address,
-    port: address.port,
+    host,
+    port,
+    fd,
     close: () =>
       new Promise((resolve) => {
         server.close(() => {

@@ -41,10 +41,10 @@ export interface ProxyContext {
   readonly limits: HeadLimits;
   /** Of requests that reach no service. */
   readonly strayMeters: ServiceMeters;
-  readonly accessLog: AccessLog | undefined;
+  accessLog: AccessLog | undefined;
   /** Fields with `_` in their names are passed on. */
-  readonly allowUnderscores: boolean;
-  readonly isTrustedProxy: (address: string) => boolean;
+  allowUnderscores: boolean;
+  isTrustedProxy: (address: string) => boolean;
   /** A malformed request was turned away; `reason` is of a closed set. */
   readonly onRefused: (reason: string) => void;
   /**
@@ -54,7 +54,7 @@ export interface ProxyContext {
   readonly onRefusing?: (member: Member, cause: string) => void;
   /** Requests under way now, and how many there may be. */
   requests: number;
-  readonly maxRequests: number;
+  maxRequests: number;
   /** Keep-alive connections are told to close with their next answer. */
   stopping: boolean;
 }

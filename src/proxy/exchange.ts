@@ -308,7 +308,8 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
     this.#phase = Phase.idle;
     this.clearDeadline();
     this.#request.release(this.#attempt.count > 1);
-    this.connection.finish(keepAlive && !context.stopping, nowMs);
+    // Whether it closes was said in the head: what has begun to stop since must not break a client's next request.
+    this.connection.finish(keepAlive, nowMs);
   }
 
   // What can go wrong on the way.

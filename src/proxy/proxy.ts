@@ -10,7 +10,7 @@ export interface ProxyOptions {
   readonly context: ProxyContext;
   readonly connection: ServerConnectionOptions;
   /** Client connections beyond this are closed as they come. */
-  readonly maxConnections: number;
+  maxConnections: number;
   /** Forces the documented socket layer. For comparison and for tests. */
   readonly plainSockets?: boolean;
   readonly reusePort?: boolean;
@@ -43,6 +43,11 @@ export class Proxy {
     this.#stopHangCheck = this.#scheduleHangCheck();
   }
 
+  /** Holds for the next connection on. */
+  set maxConnections(most: number) {
+    this.#options.maxConnections = most;
+  }
+
   get connections(): number {
     return this.#exchanges.size;
   }
@@ -51,11 +56,12 @@ export class Proxy {
     return this.#options.context.requests;
   }
 
-  /** Rejects, naming the address, where it cannot be listened on. */
-  async listen(host: string, port: number): Promise<Listener> {
+  /** Rejects, naming the address, where it cannot be listened on. `fd`: a socket that listens there already. */
+  async listen(host: string, port: number, fd?: number): Promise<Listener> {
     const listener = await listen({
       host,
       port,
+      fd,
       reusePort: this.#options.reusePort ?? false,
       plainSockets: this.#options.plainSockets ?? false,
       accept: () => this.accept(),
@@ -76,6 +82,15 @@ export class Proxy {
     for (const exchange of this.#exchanges) {
       if (exchange.waitingOn === member.slot) exchange.moveOff();
     }
+  }
+
+  /**
+   * Accepts no more, and every answer from now on is the last one of its connection. Idle connections stay: the next
+   * request may be on its way already, and its client was never told that there would be none.
+   */
+  async ease(): Promise<void> {
+    this.#options.context.stopping = true;
+    await Promise.all(this.#listeners.splice(0).map((listener) => listener.close()));
   }
 
   /** From now on every answer closes its connection, and idle ones are closed. */

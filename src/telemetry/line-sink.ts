@@ -26,7 +26,7 @@ const NEWLINE = Buffer.from('\n');
  */
 export class LineSink {
   readonly #clock: Clock;
-  readonly #files: SinkFiles;
+  #files: SinkFiles;
   readonly #flushMs: number;
   readonly #onTrouble: (error: Error | undefined) => void;
   readonly #blocks: LineBlocks;
@@ -78,12 +78,13 @@ export class LineSink {
     return true;
   }
 
-  /** Opens the destination again, after a rotation. On failure the old one stays in use. */
-  reopen(): void {
+  /** Opens the destination again, after a rotation, or another one. On failure the old one stays in use. */
+  reopen(files = this.#files): void {
     if (this.#closed) return;
     try {
       const previous = this.#file;
-      this.#file = this.#files.open();
+      this.#file = files.open();
+      this.#files = files;
       this.#broken = false;
       this.#torn = false;
       // A block under way ends where it began, and closes it then.

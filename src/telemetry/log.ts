@@ -27,8 +27,8 @@ export interface EventLog extends Logger {
   /** Lines given up because the destination was too slow or broken. */
   readonly dropped: number;
   setLevel(level: LogLevel): void;
-  /** After a rotation of the file. */
-  reopen(): void;
+  /** After a rotation of the file; or from now on somewhere else. */
+  reopen(files?: SinkFiles): void;
   /** Writes what is left, for `deadlineMs` at most. */
   close(deadlineMs: number): Promise<void>;
 }
@@ -61,8 +61,8 @@ export function openEventLog({ clock, files, level }: EventLogOptions): EventLog
     setLevel(next) {
       root.level = next;
     },
-    reopen() {
-      sink.reopen();
+    reopen(files) {
+      sink.reopen(files);
     },
     close: (deadlineMs) => sink.close(deadlineMs),
   };

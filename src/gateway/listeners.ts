@@ -1,0 +1,90 @@
+import type { Config, HostPort } from '../config/config.ts';
+import type { Listener } from '../http1/listener.ts';
+import type { PreparedChange, Reloadable } from './reload.ts';
+import type { InheritedSockets, NamedSocket } from './sockets.ts';
+
+/** What has data-plane listeners. */
+export interface ListenerHost {
+  listen(host: string, port: number, fd?: number): Promise<Listener>;
+  stopListening(listener: Listener): Promise<void>;
+}
+
+interface Open {
+  /** As configured: the port may be 0. */
+  readonly configured: HostPort;
+  readonly listener: Listener;
+}
+
+const SETTING = 'gateway.listen';
+
+/** The listeners of the data plane. Those that a reload leaves in the configuration are not touched. */
+export class Listeners implements Reloadable {
+  readonly #host: ListenerHost;
+  #open: Open[] = [];
+
+  constructor(host: ListenerHost) {
+    this.#host = host;
+  }
+
+  /** Where clients connect. */
+  get addresses(): readonly HostPort[] {
+    return this.#open.map(({ listener }) => ({ host: listener.host, port: listener.port }));
+  }
+
+  get sockets(): readonly NamedSocket[] {
+    return this.#open.flatMap(({ configured, listener: { fd } }) =>
+      fd === undefined ? [] : [{ setting: SETTING, ...configured, fd }],
+    );
+  }
+
+  /** Rejects, with nothing left open, where an address cannot be listened on. */
+  async open(addresses: readonly HostPort[], inherited: InheritedSockets): Promise<void> {
+    this.#open = await this.#openAll(addresses, inherited);
+  }
+
+  async prepare(next: Config): Promise<PreparedChange> {
+    const kept: Open[] = [];
+    const gone = [...this.#open];
+    const added = next.gateway.listen.filter((address) => {
+      const at = gone.findIndex(
+        ({ configured }) => configured.host === address.host && configured.port === address.port,
+      );
+      if (at >= 0) kept.push(...gone.splice(at, 1));
+      return at < 0;
+    });
+    const opened = await this.#openAll(added);
+    const close = (which: readonly Open[]): Promise<unknown> =>
+      Promise.all(which.map(({ listener }) => this.#host.stopListening(listener)));
+    return {
+      commit: async () => {
+        this.#open = [...kept, ...opened];
+        await close(gone);
+        return [
+          ...opened.map(({ listener }) => `gateway.listen: ${listener.host}:${listener.port} opened`),
+          ...gone.map(({ listener }) => `gateway.listen: ${listener.host}:${listener.port} closed`),
+        ];
+      },
+      abandon: async () => {
+        await close(opened);
+      },
+    };
+  }
+
+  async #openAll(addresses: readonly HostPort[], inherited?: InheritedSockets): Promise<Open[]> {
+    const opened: Open[] = [];
+    try {
+      for (const configured of addresses) {
+        const { host, port } = configured;
+        const sockets = inherited?.takeAll(SETTING, configured) ?? [];
+        for (const fd of sockets.length > 0 ? sockets : [undefined]) {
+          opened.push({ configured, listener: await this.#host.listen(host, port, fd) });
+        }
+      }
+    } catch (error) {
+      for (const { listener } of opened) await this.#host.stopListening(listener);
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new Error(`${SETTING}: ${reason}`, { cause: error });
+    }
+    return opened;
+  }
+}

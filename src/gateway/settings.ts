@@ -1,0 +1,50 @@
+import { networkInterfaces } from 'node:os';
+import type { Config } from '../config/config.ts';
+import type { AddressPolicy, AddressPolicyOptions } from '../core/address.ts';
+import type { DataPlane } from './data-plane.ts';
+import { atOnce, type Reloadable } from './reload.ts';
+import { same } from './same-config.ts';
+
+/** What the data plane and the address policy take over from one moment to the next. */
+export function dataPlaneSettings(addresses: AddressPolicy, dataPlane: Pick<DataPlane, 'reconfigure'>): Reloadable {
+  const take = (next: Config, before: Config): string[] => {
+    addresses.configure(addressRules(next));
+    dataPlane.reconfigure(next.gateway);
+    const after = settingsOf(next);
+    return [...settingsOf(before)]
+      .filter(([name, value]) => !same(value, after.get(name)))
+      .map(([name]) => `${name} changed`);
+  };
+  return { prepare: (next, before) => atOnce(() => take(next, before)) };
+}
+
+export function addressRules(config: Config): AddressPolicyOptions {
+  const own = [...config.gateway.listen, config.admin.listen];
+  for (const registry of config.registries) if (registry.type === 'embedded') own.push(...registry.listen);
+  return {
+    ...config.gateway.upstreamAddresses,
+    ownListeners: own,
+    localAddresses: () =>
+      Object.values(networkInterfaces()).flatMap((each) => (each ?? []).map(({ address }) => address)),
+  };
+}
+
+function settingsOf({ gateway, shutdown }: Config): ReadonlyMap<string, unknown> {
+  const { limits, timeouts } = gateway;
+  return new Map<string, unknown>([
+    ['gateway.trustedProxies', gateway.trustedProxies],
+    ['gateway.allowUnderscoreHeaders', gateway.allowUnderscoreHeaders],
+    ['gateway.upstreamAddresses', gateway.upstreamAddresses],
+    ['gateway.limits.headBytes', limits.headBytes],
+    ['gateway.limits.headFields', limits.headFields],
+    ['gateway.limits.targetBytes', limits.targetBytes],
+    ['gateway.limits.connections', limits.connections],
+    ['gateway.limits.requests', limits.requests],
+    ['gateway.limits.bodyMinRate', limits.bodyMinBytesPerSecond],
+    ['gateway.timeouts.requestHead', timeouts.requestHeadMs],
+    ['gateway.timeouts.keepAlive', timeouts.keepAliveMs],
+    ['gateway.timeouts.bodyIdle', timeouts.bodyIdleMs],
+    ['gateway.timeouts.bodyGrace', timeouts.bodyGraceMs],
+    ['shutdown', shutdown],
+  ]);
+}

@@ -1,0 +1,41 @@
+import { closeSync } from 'node:fs';
+import type { HostPort } from '../config/config.ts';
+
+/** A listening socket, and what it is for: `gateway.listen`, `admin.listen`, `registries.NAME.listen`. */
+export interface NamedSocket extends HostPort {
+  readonly setting: string;
+  readonly fd: number;
+}
+
+/**
+ * Listening sockets that were open before this process began: of a predecessor, or of systemd. Each is handed out once,
+ * to whoever listens at its address.
+ */
+export class InheritedSockets {
+  #sockets: NamedSocket[];
+
+  constructor(sockets: readonly NamedSocket[] = []) {
+    this.#sockets = [...sockets];
+  }
+
+  /** One for this address. */
+  take(setting: string, { host, port }: HostPort): number | undefined {
+    const at = this.#sockets.findIndex((each) => each.setting === setting && each.host === host && each.port === port);
+    return at < 0 ? undefined : this.#sockets.splice(at, 1)[0]?.fd;
+  }
+
+  /** All of what one setting names: several threads may have had one each. */
+  takeAll(setting: string, address: HostPort): number[] {
+    const found: number[] = [];
+    for (let fd = this.take(setting, address); fd !== undefined; fd = this.take(setting, address)) found.push(fd);
+    return found;
+  }
+
+  /** Closes what nobody wanted, so that no client waits in a queue that nobody empties. */
+  closeRest(): readonly NamedSocket[] {
+    const rest = this.#sockets;
+    this.#sockets = [];
+    for (const { fd } of rest) closeSync(fd);
+    return rest;
+  }
+}
