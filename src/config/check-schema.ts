@@ -2,7 +2,19 @@ import { z } from 'zod';
 import { normalizeHost } from '../core/address.ts';
 import type { Check, CheckKind, CheckTiming } from '../core/check.ts';
 import { parseHostPort } from './addresses.ts';
-import { count, duration, flag, nameText, optional, refuse, share, text, wants, wholeNumber } from './scalars.ts';
+import {
+  count,
+  duration,
+  flag,
+  nameText,
+  optional,
+  optionalText,
+  refuse,
+  share,
+  text,
+  wants,
+  wholeNumber,
+} from './scalars.ts';
 import { group } from './strict.ts';
 
 const timing = {
@@ -48,6 +60,34 @@ const common = {
   ...timing,
 };
 
+const evidence = (fallback: boolean) => ({
+  trafficAsEvidence: flag(
+    'Whether a request that the instance has answered since its last check stands in for the next one, at most every other time. true saves checks where there is traffic, and trusts any answer; false asks every time. true for tcp, false for the other types.',
+    fallback,
+  ),
+});
+
+const tlsName = optional(
+  z
+    .string({ error: wants('a host, with or without port') })
+    .transform((value, ctx) =>
+      normalizeHost(value) !== undefined || parseHostPort(value) !== undefined
+        ? value
+        : refuse(ctx, 'wants a host, with or without port'),
+    ),
+  'The Host header (of gRPC: the authority), and with TLS the name the certificate must have. Without it: the instance’s own host and port.',
+);
+
+const verifyTls = flag(
+  'Whether the certificate must be valid for the name. false notices an expired certificate as little as an impostor.',
+  true,
+);
+
+const ca = optionalText(
+  'File with the authorities (PEM) to trust, read again every minute. Without it: those of the system.',
+  'a file name',
+);
+
 const type = <const T extends readonly [string, ...string[]]>(...words: T) =>
   z.enum(words).meta({
     description:
@@ -55,7 +95,7 @@ const type = <const T extends readonly [string, ...string[]]>(...words: T) =>
   });
 
 const OWN_KEYS: ReadonlyMap<string, readonly string[]> = new Map([
-  ['http', ['path', 'method', 'expect', 'headers', 'bodyContains', 'host', 'verifyTls']],
+  ['http', ['path', 'method', 'expect', 'headers', 'bodyContains', 'host', 'verifyTls', 'ca']],
   ['grpc', ['grpcService', 'tls']],
   ['script', ['command']],
 ]);
@@ -97,6 +137,12 @@ const statusRange = z
     return range;
   });
 
+const uselessCa = (without: string) => ({
+  code: 'custom' as const,
+  path: ['ca'],
+  message: `has no meaning without ${without}`,
+});
+
 const http = group(
   {
     type: type('http', 'https'),
@@ -121,20 +167,10 @@ const http = group(
       text('text').max(1024),
       'Text that must be in the first 64 KiB of the body. Too exact, and a new release fails its own check.',
     ),
-    host: optional(
-      z
-        .string({ error: wants('a host, with or without port') })
-        .transform((value, ctx) =>
-          normalizeHost(value) !== undefined || parseHostPort(value) !== undefined
-            ? value
-            : refuse(ctx, 'wants a host, with or without port'),
-        ),
-      'The Host header, and for https the name the certificate must have. Without it: the instance’s own host and port.',
-    ),
-    verifyTls: flag(
-      'Whether the certificate must be valid for the name. false notices an expired certificate as little as an impostor.',
-      true,
-    ),
+    host: tlsName,
+    verifyTls,
+    ca,
+    ...evidence(false),
     ...common,
   },
   ELSEWHERE,
@@ -146,9 +182,10 @@ const http = group(
       message: 'can never be found: the answer to HEAD has no body',
     });
   }
+  if (check.type === 'http' && check.ca !== undefined) ctx.addIssue(uselessCa('`type: https`'));
 });
 
-const tcp = group({ type: type('tcp'), ...common }, ELSEWHERE);
+const tcp = group({ type: type('tcp'), ...evidence(true), ...common }, ELSEWHERE);
 
 const grpc = group(
   {
@@ -162,10 +199,16 @@ const grpc = group(
           'The service asked about in `grpc.health.v1.Health/Check`. Empty asks for the server as a whole, which may be well while one service is not.',
       }),
     tls: flag('Whether to speak TLS.', false),
+    host: tlsName,
+    verifyTls,
+    ca,
+    ...evidence(false),
     ...common,
   },
   ELSEWHERE,
-);
+).superRefine((check, ctx) => {
+  if (!check.tls && check.ca !== undefined) ctx.addIssue(uselessCa('`tls: true`'));
+});
 
 const script = group(
   {
@@ -177,6 +220,7 @@ const script = group(
         description:
           'Program and arguments, run without a shell; exit 0 is success. Each run is a process: with many instances or a short interval they crowd the machine.',
       }),
+    ...evidence(false),
     ...common,
   },
   ELSEWHERE,
@@ -201,7 +245,8 @@ export const health = z
           message: 'is the name of an earlier check of this service',
         });
       names.add(name);
-      return { name, port: each.port, ...timingOf(each), ...kindOf(each) };
+      const trafficAsEvidence = each.type === 'ttl' ? false : each.trafficAsEvidence;
+      return { name, port: each.port, trafficAsEvidence, ...timingOf(each), ...kindOf(each) };
     });
   })
   .prefault({ type: 'tcp' })
@@ -235,11 +280,14 @@ function kindOf(given: z.output<typeof check>): CheckKind {
       return { type: given.type };
     case 'http':
     case 'https': {
-      const { type, path, method, expect: statuses, bodyContains, host, verifyTls } = given;
-      return { type, path, method, statuses, headers: Object.entries(given.headers), bodyContains, host, verifyTls };
+      const { type, path, method, expect: statuses, bodyContains, host, verifyTls, ca: caFile } = given;
+      const headers = Object.entries(given.headers);
+      return { type, path, method, statuses, headers, bodyContains, host, verifyTls, caFile };
     }
-    case 'grpc':
-      return { type: 'grpc', grpcService: given.grpcService, tls: given.tls };
+    case 'grpc': {
+      const { grpcService, tls, host, verifyTls, ca: caFile } = given;
+      return { type: 'grpc', grpcService, tls, host, verifyTls, caFile };
+    }
     case 'script':
       return { type: 'script', command: given.command };
   }

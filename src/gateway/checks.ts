@@ -26,6 +26,7 @@ function complete(override: CheckOverride, policy: readonly Check[], at: number)
     jitter: override.jitter ?? base?.jitter ?? 0.2,
     name: override.name ?? `${override.type}-${at + 1}`,
     port: override.port,
+    trafficAsEvidence: base?.type === override.type ? base.trafficAsEvidence : undefined,
   };
   switch (override.type) {
     case 'http':
@@ -41,10 +42,21 @@ function complete(override: CheckOverride, policy: readonly Check[], at: number)
         bodyContains: override.bodyContains ?? same?.bodyContains,
         host: override.host ?? same?.host,
         verifyTls: override.verifyTls ?? same?.verifyTls ?? true,
+        caFile: same?.caFile,
       };
     }
-    case 'grpc':
-      return { ...timing, type: 'grpc', grpcService: override.grpcService ?? '', tls: override.tls ?? false };
+    case 'grpc': {
+      const same = base?.type === 'grpc' ? base : undefined;
+      return {
+        ...timing,
+        type: 'grpc',
+        grpcService: override.grpcService ?? same?.grpcService ?? '',
+        tls: override.tls ?? same?.tls ?? false,
+        host: override.host ?? same?.host,
+        verifyTls: override.verifyTls ?? same?.verifyTls,
+        caFile: same?.caFile,
+      };
+    }
     case 'tcp':
     case 'script':
     case 'ttl':

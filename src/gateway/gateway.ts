@@ -6,7 +6,6 @@ import type { LoadResult } from '../config/load.ts';
 import { AddressPolicy } from '../core/address.ts';
 import { type Clock, sleep } from '../core/clock.ts';
 import type { Random } from '../core/random.ts';
-import { createProbeFactory } from '../health/probes/create.ts';
 import type { LockOwner } from '../registry/embedded/data-lock.ts';
 import type { SourceStatus } from '../registry/source.ts';
 import type { EventLog } from '../telemetry/log.ts';
@@ -105,8 +104,7 @@ export class Gateway {
       reasonOf: (service, id) => this.#registries.takeReason(service, id),
     });
     const addresses = (this.#addresses = new AddressPolicy(addressRules(config)));
-    const createProbe = createProbeFactory({ clock, addresses, script: options.script });
-    this.#probing = new Probing({ ...parts, router: this.#router, createProbe });
+    this.#probing = new Probing({ ...parts, router: this.#router, addresses, script: options.script });
     this.#registries = new Registries({
       ...parts,
       addresses,

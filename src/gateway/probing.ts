@@ -1,15 +1,19 @@
 import { OPEN } from '../breaker/columns.ts';
+import { readFileSync } from 'node:fs';
+import type { AddressPolicy } from '../core/address.ts';
 import type { Clock } from '../core/clock.ts';
 import type { ProbeState } from '../core/health.ts';
 import type { Random } from '../core/random.ts';
 import type { TargetEvidence } from '../health/evidence.ts';
-import type { CreateProbe } from '../health/probe.ts';
+import { DEFAULT_LIMITS, type ProberLimits } from '../health/limits.ts';
+import { createProbeFactory, type ProbeFactoryOptions } from '../health/probes/create.ts';
 import { Prober } from '../health/prober.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Member } from '../upstream/directory.ts';
 import type { Fleet } from '../upstream/fleet.ts';
 import { checksOf } from './checks.ts';
+import { descriptorLimit } from './descriptors.ts';
 import type { FleetRouter } from './router.ts';
 
 export interface ProbingOptions {
@@ -19,7 +23,10 @@ export interface ProbingOptions {
   readonly metrics: Metrics;
   readonly router: FleetRouter;
   readonly log: Logger;
-  readonly createProbe: CreateProbe;
+  /** Where probes may connect to. */
+  readonly addresses: AddressPolicy;
+  /** What script probes run with. */
+  readonly script: ProbeFactoryOptions['script'];
 }
 
 /** Every member of the fleet is probed for as long as it is there; what the prober finds goes to the fleet. */
@@ -27,12 +34,15 @@ export class Probing {
   readonly #prober: Prober<number>;
   readonly #fleet: Fleet;
 
-  constructor({ clock, random, fleet, metrics, router, log, createProbe }: ProbingOptions) {
+  constructor({ clock, random, fleet, metrics, router, log, addresses, script }: ProbingOptions) {
     this.#fleet = fleet;
+    const { maxKept, concurrency } = probeSockets(descriptorLimit());
+    const readFile = (file: string): string => readFileSync(file, 'utf8');
     this.#prober = new Prober<number>({
       clock,
       random,
-      createProbe,
+      createProbe: createProbeFactory({ clock, addresses, script, readFile, maxKept }),
+      limits: { concurrency },
       onVerdict: (slot, state, evidence) => {
         this.#judge(slot, state, evidence.text);
       },
@@ -95,3 +105,19 @@ export class Probing {
     if (member) this.#fleet.setProbe(member, state, cause);
   }
 }
+
+/** Where the limit of descriptors is not known. */
+const DEFAULT_KEPT = 10_000;
+
+/**
+ * A quarter of the descriptors for probes under way, and a quarter for connections kept between them: the other half
+ * belongs to clients and their requests, which nobody may wait for because a black hole has to be probed.
+ */
+export function probeSockets(descriptors: number | undefined): Pick<ProberLimits, 'concurrency'> & { maxKept: number } {
+  if (descriptors === undefined) return { concurrency: DEFAULT_LIMITS.concurrency, maxKept: DEFAULT_KEPT };
+  const quarter = Math.max(1, Math.floor(descriptors / 4));
+  return { concurrency: Math.min(DEFAULT_LIMITS.concurrency, quarter), maxKept: Math.min(MOST_KEPT, quarter) };
+}
+
+/** As many instances as a gateway has by default: more connections than that have nobody to belong to. */
+const MOST_KEPT = 131_072;

@@ -46,6 +46,7 @@ const PROMISED: Config = {
         type: 'tcp',
         name: 'tcp',
         port: undefined,
+        trafficAsEvidence: true,
         intervalMs: 5000,
         timeoutMs: 2000,
         healthyThreshold: 2,

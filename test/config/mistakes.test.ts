@@ -71,6 +71,21 @@ const CASES: readonly (readonly [string, string, readonly string[]])[] = [
   ],
   ['no keys at all', '- 1', ['1:1 : wants keys such as `gateway:` and `registries:` at the top']],
   [
+    'authorities where no TLS is spoken',
+    'defaults: { health: [{ type: grpc, ca: a.pem }, { type: http, ca: a.pem }] }',
+    [
+      '1:40 defaults.health[0].ca: has no meaning without `tls: true`',
+      '1:67 defaults.health[1].ca: has no meaning without `type: https`',
+    ],
+  ],
+  [
+    'traffic as evidence of a check that asks nothing',
+    'defaults: { health: { type: ttl, trafficAsEvidence: true } }',
+    [
+      '1:34 defaults.health.trafficAsEvidence: unknown key; known here: type, name, port, interval, timeout, healthyThreshold, unhealthyThreshold, fastInterval, jitter',
+    ],
+  ],
+  [
     'a type of check that there is not',
     'defaults: { health: { type: htp } }',
     ['1:29 defaults.health.type: wants one of tcp, http, https, grpc, script, ttl; did you mean http?'],

@@ -59,6 +59,19 @@ describe('a check of a service', () => {
     expect(checksOf('{ type: https }')).toMatchObject([{ type: 'https', path: '/live', intervalMs: 2000 }]);
   });
 
+  it('says by whom a gRPC server is vouched for, and whether traffic counts', () => {
+    const check =
+      '{ type: grpc, tls: true, host: pay.example, verifyTls: false, ca: /ca.pem, trafficAsEvidence: true }';
+    expect(checksOf(check)).toMatchObject([
+      { tls: true, host: 'pay.example', verifyTls: false, caFile: '/ca.pem', trafficAsEvidence: true },
+    ]);
+    expect(checksOf('[{ type: tcp }, { type: https, ca: /ca.pem }, { type: ttl }]')).toMatchObject([
+      { trafficAsEvidence: true },
+      { trafficAsEvidence: false, caFile: '/ca.pem' },
+      { trafficAsEvidence: false },
+    ]);
+  });
+
   it('takes the timing alone from a check of another type', () => {
     expect(checksOf('{ type: grpc, interval: 1s }')).toMatchObject([
       { type: 'grpc', grpcService: '', tls: false, intervalMs: 1000, unhealthyThreshold: 5 },
