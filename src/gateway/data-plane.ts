@@ -14,7 +14,6 @@ import type { AccessLog } from '../telemetry/access-log.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { connector } from '../upstream/connect.ts';
-import type { Member } from '../upstream/directory.ts';
 import type { Fleet } from '../upstream/fleet.ts';
 import { Pool } from '../upstream/pool.ts';
 import type { FleetRouter } from './router.ts';
@@ -80,7 +79,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       metrics.badRequest(reason);
     },
     onRefusing: (member, cause) => {
-      eject(fleet, clock, member, cause, true);
+      eject(fleet, clock, member.slot, cause, true);
     },
     requests: 0,
     maxRequests: limits.requests,
@@ -94,7 +93,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       log.error('a connection could not be accepted', { code });
     },
     onHanging: (member, oldestMs) =>
-      eject(fleet, clock, member, `a request has waited for ${Math.round(oldestMs)} ms while its peers answer`),
+      eject(fleet, clock, member.slot, `a request has waited for ${Math.round(oldestMs)} ms while its peers answer`),
   });
   fleet.listen({
     // Whoever leaves the rotation must not keep requests that could be answered elsewhere.
@@ -144,7 +143,9 @@ function trusts({ trustedProxies }: GatewayConfig): (address: string) => boolean
 }
 
 /** Its breaker decides when it may be tried again; without one, time does. */
-function eject(fleet: Fleet, clock: Clock, member: Member, cause: string, unreachable = false): boolean {
+function eject(fleet: Fleet, clock: Clock, slot: number, cause: string, unreachable = false): boolean {
+  const member = fleet.memberBySlot(slot);
+  if (!member) return false;
   const breaker = member.guard();
   if (breaker) return breaker.trip(cause, unreachable);
   if (!fleet.setEjected(member, true, cause)) return false;

@@ -1,7 +1,7 @@
 import type { Permit } from '../breaker/breaker.ts';
 import type { Outcome } from '../core/outcome.ts';
 import type { RetryReason } from '../telemetry/closed-sets.ts';
-import type { Member } from '../upstream/directory.ts';
+import type { RoutedMember } from '../upstream/directory.ts';
 import type { PooledConnection } from '../upstream/pool.ts';
 import type { ProxyContext, Route } from './context.ts';
 import { reportRefusing } from './evidence.ts';
@@ -24,7 +24,7 @@ export class Attempt {
   readonly #context: ProxyContext;
   readonly #tried = new Int32Array(MAX_TRIED);
   #triedCount = 0;
-  #member: Member | undefined;
+  #member: RoutedMember | undefined;
   #permit: Permit | undefined;
   #cancelConnect: (() => void) | undefined;
 
@@ -49,7 +49,7 @@ export class Attempt {
    * Picks an instance, passes its breaker and takes a place in flight. `preferTrial`: this request may be the one that
    * a half-open instance is tried with. Returns the member, or why there is none.
    */
-  begin(route: Route, preferTrial: boolean, nowMs: number): Member | 'crowded' | 'none' {
+  begin(route: Route, preferTrial: boolean, nowMs: number): RoutedMember | 'crowded' | 'none' {
     const { figures, fleet } = this.#context;
     const { maxInflightPerInstance } = route.service.policy;
     let crowded = false;
@@ -109,7 +109,7 @@ export class Attempt {
     this.drop();
     this.reused = false;
     this.sent = 'nothing';
-    this.#cancelConnect = pool.connect(this.slot, (this.#member as Member).instance, (connection, code) => {
+    this.#cancelConnect = pool.connect(this.slot, (this.#member as RoutedMember).instance, (connection, code) => {
       this.#cancelConnect = undefined;
       this.upstream = connection;
       if (code === 'ECONNREFUSED') reportRefusing(this.#context, this.slot);

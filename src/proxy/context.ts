@@ -5,16 +5,15 @@ import type { Stage } from '../http1/stage.ts';
 import type { WriteBatch } from '../http1/write-batch.ts';
 import type { AccessLog } from '../telemetry/access-log.ts';
 import type { ServiceMeters } from '../telemetry/traffic.ts';
-import type { Member, ServiceState } from '../upstream/directory.ts';
+import type { RoutedMember, RoutedService } from '../upstream/directory.ts';
 import type { Figures } from '../upstream/figures.ts';
-import type { Fleet } from '../upstream/fleet.ts';
 import type { Pool } from '../upstream/pool.ts';
 import type { RequestIdSource } from './headers.ts';
 import type { RetryBudget } from './retry.ts';
 
 /** What a request needs of its service, kept together so that one look-up finds it. */
 export interface Route {
-  readonly service: ServiceState;
+  readonly service: RoutedService;
   readonly meters: ServiceMeters;
   readonly budget: RetryBudget;
 }
@@ -26,11 +25,19 @@ export interface Router {
   route(host: string): Route | undefined;
 }
 
+/** What this thread knows of the instances. */
+export interface RoutedFleet {
+  /** By slot. The same array for as long as the fleet lives. */
+  readonly members: readonly (RoutedMember | undefined)[];
+  /** To be called whenever an attempt on a leaving member has ended. */
+  released(member: RoutedMember): void;
+}
+
 /** What all exchanges of one thread share. */
 export interface ProxyContext {
   readonly clock: Clock;
   readonly wheel: TimingWheel;
-  readonly fleet: Pick<Fleet, 'members' | 'released'>;
+  readonly fleet: RoutedFleet;
   readonly figures: Figures;
   readonly pool: Pool;
   readonly stage: Stage;
@@ -51,7 +58,7 @@ export interface ProxyContext {
    * Nobody listens at the instance any more: it should be out of the rotation at once. Decided elsewhere; called before
    * the attempt that found it out is settled.
    */
-  readonly onRefusing?: (member: Member, cause: string) => void;
+  readonly onRefusing?: (member: RoutedMember, cause: string) => void;
   /** Requests under way now, and how many there may be. */
   requests: number;
   maxRequests: number;

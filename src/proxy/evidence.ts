@@ -1,4 +1,4 @@
-import type { Member } from '../upstream/directory.ts';
+import type { RoutedMember } from '../upstream/directory.ts';
 import type { ProxyContext } from './context.ts';
 
 /** Whether there is anything to find out: the instance is registered, and in the rotation as far as is known. */
@@ -17,7 +17,7 @@ export function reportRefusing(context: ProxyContext, slot: number): void {
     context.onRefusing?.(member, 'a connection to it was refused');
 }
 
-function hasPeers({ slot, service }: Member): boolean {
+function hasPeers({ slot, service }: RoutedMember): boolean {
   const { slots } = service.view;
   return slots.length > 1 || (slots.length === 1 && slots[0] !== slot);
 }

@@ -1,4 +1,4 @@
-import type { Member } from '../upstream/directory.ts';
+import type { RoutedMember } from '../upstream/directory.ts';
 import type { Figures } from '../upstream/figures.ts';
 
 export interface Waiting {
@@ -24,7 +24,7 @@ const UNKNOWN_P99_MS = 100;
 export function findHanging(
   exchanges: Iterable<Waiting>,
   nowMs: number,
-  members: readonly (Member | undefined)[],
+  members: readonly (RoutedMember | undefined)[],
   figures: Pick<Figures, 'latencyP99Ms' | 'lastSuccessMs'>,
 ): Hanging[] {
   const oldest = new Map<number, number>();
@@ -38,7 +38,7 @@ export function findHanging(
   for (const [slot, beganMs] of oldest) {
     const member = members[slot];
     const policy = member?.service.policy.hang;
-    if (!member || !policy?.enabled || member.health.ejected) continue;
+    if (!member || !policy?.enabled) continue;
     const oldestMs = nowMs - beganMs;
     const p99Ms = figures.latencyP99Ms[slot] || UNKNOWN_P99_MS;
     if (oldestMs < policy.minWaitMs || oldestMs < policy.p99Factor * p99Ms) continue;
@@ -49,7 +49,7 @@ export function findHanging(
 }
 
 /** A service that is slow as a whole is not an instance that hangs. */
-function peerAnswered(member: Member, sinceMs: number, figures: Pick<Figures, 'lastSuccessMs'>): boolean {
+function peerAnswered(member: RoutedMember, sinceMs: number, figures: Pick<Figures, 'lastSuccessMs'>): boolean {
   for (const slot of member.service.view.slots) {
     if (slot !== member.slot && (figures.lastSuccessMs[slot] as number) > sinceMs) return true;
   }

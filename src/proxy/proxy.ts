@@ -1,6 +1,6 @@
 import { type Listener, listen } from '../http1/listener.ts';
 import { ServerConnection, type ServerConnectionOptions } from '../http1/server-connection.ts';
-import type { Member } from '../upstream/directory.ts';
+import type { RoutedMember } from '../upstream/directory.ts';
 import type { ProxyContext } from './context.ts';
 import { isTrusted, reportRefusing } from './evidence.ts';
 import { Exchange } from './exchange.ts';
@@ -16,7 +16,7 @@ export interface ProxyOptions {
   readonly reusePort?: boolean;
   readonly onAcceptError: (code: string) => void;
   /** An instance whose requests hang while its peers answer; true where it was ejected. */
-  readonly onHanging: (member: Member, oldestMs: number) => boolean;
+  readonly onHanging: (member: RoutedMember, oldestMs: number) => boolean;
 }
 
 /** How often waiting attempts are looked through. */
@@ -78,7 +78,7 @@ export class Proxy {
   }
 
   /** The attempts that still wait on this instance move to another one, where that does no harm. */
-  moveOff(member: Member): void {
+  moveOff(member: Pick<RoutedMember, 'slot'>): void {
     for (const exchange of this.#exchanges) {
       if (exchange.waitingOn === member.slot) exchange.moveOff();
     }
