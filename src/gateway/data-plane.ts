@@ -13,7 +13,7 @@ import { RequestIds } from '../proxy/request-id.ts';
 import type { AccessLog } from '../telemetry/access-log.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
-import { connector } from '../upstream/connect.ts';
+import { type Connect, connector } from '../upstream/connect.ts';
 import type { Fleet } from '../upstream/fleet.ts';
 import { Pool } from '../upstream/pool.ts';
 import type { FleetRouter } from './router.ts';
@@ -26,6 +26,8 @@ export interface DataPlaneOptions {
   readonly router: FleetRouter;
   readonly metrics: Metrics;
   readonly addresses: AddressPolicy;
+  /** In place of sockets: for simulations. */
+  readonly connect?: Connect;
   readonly accessLog: AccessLog | undefined;
   readonly log: Logger;
 }
@@ -55,7 +57,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
   const pool = new Pool({
     clock,
     wheel,
-    connect: connector({ addresses, lookup: lookup }),
+    connect: options.connect ?? connector({ addresses, lookup: lookup }),
     limits,
     idleMs: UPSTREAM_IDLE_MS,
   });
@@ -92,8 +94,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     onAcceptError: (code) => {
       log.error('a connection could not be accepted', { code });
     },
-    onHanging: (member, oldestMs) =>
-      eject(fleet, clock, member.slot, `a request has waited for ${Math.round(oldestMs)} ms while its peers answer`),
+    onHanging: (member, cause) => eject(fleet, clock, member, cause),
   });
   fleet.listen({
     // Whoever leaves the rotation must not keep requests that could be answered elsewhere.

@@ -7,6 +7,7 @@ import type { Random } from '../core/random.ts';
 import type { TargetEvidence } from '../health/evidence.ts';
 import { DEFAULT_LIMITS, type ProberLimits } from '../health/limits.ts';
 import { createProbeFactory, type ProbeFactoryOptions } from '../health/probes/create.ts';
+import type { CreateProbe } from '../health/probe.ts';
 import { Prober } from '../health/prober.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
@@ -27,6 +28,8 @@ export interface ProbingOptions {
   readonly addresses: AddressPolicy;
   /** What script probes run with. */
   readonly script: ProbeFactoryOptions['script'];
+  /** In place of sockets and processes: for simulations. */
+  readonly createProbe?: CreateProbe;
 }
 
 /** Every member of the fleet is probed for as long as it is there; what the prober finds goes to the fleet. */
@@ -34,14 +37,15 @@ export class Probing {
   readonly #prober: Prober<number>;
   readonly #fleet: Fleet;
 
-  constructor({ clock, random, fleet, metrics, router, log, addresses, script }: ProbingOptions) {
+  constructor(options: ProbingOptions) {
+    const { clock, random, fleet, metrics, router, log, addresses, script } = options;
     this.#fleet = fleet;
     const { maxKept, concurrency } = probeSockets(descriptorLimit());
     const readFile = (file: string): string => readFileSync(file, 'utf8');
     this.#prober = new Prober<number>({
       clock,
       random,
-      createProbe: createProbeFactory({ clock, addresses, script, readFile, maxKept }),
+      createProbe: options.createProbe ?? createProbeFactory({ clock, addresses, script, readFile, maxKept }),
       limits: { concurrency },
       onVerdict: (slot, state, evidence) => {
         this.#judge(slot, state, evidence.text);
