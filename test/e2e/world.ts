@@ -43,11 +43,17 @@ export class Process {
   output = '';
   readonly exited: Promise<number | null>;
 
-  constructor(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
-    this.child = spawn(process.execPath, args, {
+  /** `through`: a command and its arguments that become Node by exec, such as `ip netns exec NAME`. */
+  constructor(
+    args: readonly string[],
+    env: NodeJS.ProcessEnv = {},
+    how: { readonly through?: readonly string[]; readonly ipc?: boolean } = {},
+  ) {
+    const [command = process.execPath, ...rest] = [...(how.through ?? []), process.execPath, ...args];
+    this.child = spawn(command, rest, {
       cwd: ROOT,
       env: { ...process.env, ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', 'pipe', 'pipe', how.ipc ? 'ipc' : 'ignore'],
     });
     this.child.stdout?.on('data', (chunk: Buffer) => (this.output = (this.output + chunk.toString()).slice(-200_000)));
     this.child.stderr?.on('data', (chunk: Buffer) => (this.output = (this.output + chunk.toString()).slice(-200_000)));
@@ -108,8 +114,12 @@ export interface GatewayOptions {
   readonly extra?: string;
   /** YAML of the list of registries; the embedded one where missing. */
   readonly registries?: string;
+  /** YAML of registries beside the embedded one, as items of a list. */
+  readonly besides?: string;
   /** false: only wait until it is alive. */
   readonly ready?: boolean;
+  /** Environment of the process, kept for later launches. */
+  readonly env?: NodeJS.ProcessEnv;
 }
 
 /** The gateway as a process, with its embedded registry on free ports. */
@@ -119,6 +129,7 @@ export class GatewayProcess {
   readonly registryPort: number;
   readonly directory: string;
   process!: Process;
+  #env: NodeJS.ProcessEnv = {};
 
   private constructor(ports: readonly [number, number, number], directory: string) {
     [this.port, this.adminPort, this.registryPort] = ports;
@@ -128,13 +139,24 @@ export class GatewayProcess {
   static async start(options: GatewayOptions = {}): Promise<GatewayProcess> {
     const directory = await mkdtemp(join(tmpdir(), 'fairlead-e2e-'));
     const gateway = new GatewayProcess([await freePort(), await freePort(), await freePort()], directory);
+    gateway.#env = options.env ?? {};
     await gateway.configure(options);
-    await gateway.launch(options.ready);
+    try {
+      await gateway.launch(options.ready);
+    } catch (error) {
+      await gateway.stop();
+      throw error;
+    }
     return gateway;
   }
 
   get configFile(): string {
     return join(this.directory, 'fairlead.yaml');
+  }
+
+  /** A line of JSON for each request. */
+  get accessLog(): string {
+    return join(this.directory, 'access.log');
   }
 
   get registry(): string {
@@ -145,11 +167,11 @@ export class GatewayProcess {
     return `http://127.0.0.1:${this.adminPort}`;
   }
 
-  async configure({ extra = '', registries }: GatewayOptions): Promise<void> {
-    const embedded = `[{ name: local, type: embedded, listen: ['127.0.0.1:${this.registryPort}'], dataDir: '${this.directory}/data' }]`;
+  async configure({ extra = '', registries, besides = '' }: GatewayOptions): Promise<void> {
+    const embedded = `[{ name: local, type: embedded, listen: ['127.0.0.1:${this.registryPort}'], dataDir: '${this.directory}/data' }${besides && `, ${besides}`}]`;
     await writeFile(
       this.configFile,
-      `gateway: { listen: ['127.0.0.1:${this.port}'], domain: localhost, stateDir: '${this.directory}/state', upstreamAddresses: { allowLoopback: true } }
+      `gateway: { listen: ['127.0.0.1:${this.port}'], domain: localhost, stateDir: '${this.directory}/state', accessLog: '${this.accessLog}', upstreamAddresses: { allowLoopback: true } }
 admin: { listen: '127.0.0.1:${this.adminPort}' }
 registries: ${registries ?? embedded}
 ${extra.includes('shutdown:') ? '' : 'shutdown: { acceptFor: 0s, drain: 5s }\n'}${extra}
@@ -158,7 +180,7 @@ ${extra.includes('shutdown:') ? '' : 'shutdown: { acceptFor: 0s, drain: 5s }\n'}
   }
 
   async launch(ready = true): Promise<void> {
-    this.process = new Process(['bin/fairlead.js', 'run', '-c', this.configFile]);
+    this.process = new Process(['bin/fairlead.js', 'run', '-c', this.configFile], this.#env);
     await Promise.race([
       eventually(
         'the gateway is ready',
@@ -204,6 +226,17 @@ ${extra.includes('shutdown:') ? '' : 'shutdown: { acceptFor: 0s, drain: 5s }\n'}
     return (await response.json()) as Awaited<ReturnType<GatewayProcess['explain']>>;
   }
 
+  /** The value of a series of `/metrics`, summed over those whose labels contain all of `labels` (`name="value"`). */
+  async metric(name: string, ...labels: readonly string[]): Promise<number> {
+    const text = await (await fetch(`${this.admin}/metrics`)).text();
+    let sum = 0;
+    for (const line of text.split('\n')) {
+      if (!line.startsWith(`${name}{`) || !labels.every((label) => line.includes(label))) continue;
+      sum += Number(line.slice(line.lastIndexOf(' ') + 1));
+    }
+    return sum;
+  }
+
   async cli(...args: string[]): Promise<{ code: number | null; output: string }> {
     const child = new Process(['bin/fairlead.js', ...args], { FAIRLEAD_ADMIN: this.admin });
     const code = await child.exited;
@@ -236,6 +269,7 @@ export function request(
     body?: string;
     withinMs?: number;
     fresh?: boolean;
+    agent?: http.Agent;
   } = {},
 ): Promise<Answer> {
   return new Promise((resolve, reject) => {
@@ -245,7 +279,7 @@ export function request(
         port: gateway.port,
         method: options.method ?? 'GET',
         path: options.path ?? '/',
-        agent: options.fresh ? false : agent,
+        agent: options.fresh ? false : (options.agent ?? agent),
         headers: {
           host: options.host ?? `${options.service ?? 'web'}.localhost`,
           ...(options.body === undefined ? {} : { 'content-length': Buffer.byteLength(options.body) }),
@@ -275,23 +309,36 @@ export interface Tally {
   readonly failures: { readonly method: string; readonly what: string; readonly atMs: number }[];
   readonly byInstance: Map<string, number>;
   readonly orders: string[];
+  /** Of each request that was answered at all, in the order of the answers: when it was due, and how long it took. */
+  readonly answered: { readonly atMs: number; readonly tookMs: number; readonly status: number }[];
   slowestMs: number;
 }
 
 /** Steady open-loop traffic at `perSecond` until `stop`, every fourth request a POST with a number of its own. */
 export class Traffic {
-  readonly tally: Tally & { sent: number } = { sent: 0, failures: [], byInstance: new Map(), orders: [], slowestMs: 0 };
+  readonly tally: Tally & { sent: number } = {
+    sent: 0,
+    failures: [],
+    byInstance: new Map(),
+    orders: [],
+    answered: [],
+    slowestMs: 0,
+  };
+  /** Open loop: the next request never waits for a connection. */
+  readonly #agent = new http.Agent({ keepAlive: true });
   readonly #gateway: { readonly port: number };
   readonly #service: string;
   readonly #timer: NodeJS.Timeout;
   readonly #pending = new Set<Promise<void>>();
   readonly #began = performance.now();
   readonly #posts: boolean;
+  readonly #perSecond: number;
 
   constructor(gateway: { readonly port: number }, options: { perSecond: number; service?: string; posts?: boolean }) {
     this.#gateway = gateway;
     this.#service = options.service ?? 'web';
     this.#posts = options.posts ?? true;
+    this.#perSecond = options.perSecond;
     this.#timer = setInterval(() => {
       const due = ((performance.now() - this.#began) * options.perSecond) / 1000;
       while (this.tally.sent < due) this.#send();
@@ -305,16 +352,20 @@ export class Traffic {
   #send(): void {
     const number = this.tally.sent++;
     const post = this.#posts && number % 4 === 3;
-    const atMs = this.nowMs;
+    // From when it was due, not from when this process found the time to send it.
+    const atMs = (number * 1000) / this.#perSecond;
     const body = post ? `order-${number}` : undefined;
     const method = post ? 'POST' : 'GET';
     const sent = request(this.#gateway, {
       service: this.#service,
       method,
+      agent: this.#agent,
       ...(body === undefined ? {} : { body }),
     }).then(
       (answer) => {
-        this.tally.slowestMs = Math.max(this.tally.slowestMs, this.nowMs - atMs);
+        const tookMs = this.nowMs - atMs;
+        this.tally.slowestMs = Math.max(this.tally.slowestMs, tookMs);
+        this.tally.answered.push({ atMs, tookMs, status: answer.status });
         if (answer.status !== 200)
           this.tally.failures.push({ method, what: `${answer.status} ${answer.body.slice(0, 200)}`, atMs });
         else if (body !== undefined) this.tally.orders.push(body);
@@ -332,6 +383,7 @@ export class Traffic {
   async stop(): Promise<Tally> {
     clearInterval(this.#timer);
     await Promise.all(this.#pending);
+    this.#agent.destroy();
     return this.tally;
   }
 }
