@@ -9,12 +9,12 @@ export const run: Verb = {
   async run(ctx, args) {
     const { values } = parseFlags(args, CONFIG_FLAG, { positionals: 0 });
     const file = configFile(ctx, values.config);
-    const config = await readConfig(ctx, file);
-    if (!config) return 1;
     const [{ Gateway }, { loadConfigFile }] = await Promise.all([
       import('../gateway/gateway.ts'),
       import('../config/load.ts'),
     ]);
+    const config = await readConfig(ctx, file);
+    if (!config) return 1;
     // Registered first: a signal that comes during the start must not be lost.
     const stopping = new AbortController();
     const hurry = new AbortController();
@@ -28,6 +28,7 @@ export const run: Verb = {
       config,
       load: () => loadConfigFile(file.path, { file: file.file, env: ctx.env }),
       file: file.file,
+      path: file.path,
       clock: ctx.clock,
       random: ctx.random,
       version: ctx.version,

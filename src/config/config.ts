@@ -40,6 +40,8 @@ export interface GatewayConfig {
   readonly limits: GatewayLimits;
   readonly timeouts: GatewayTimeouts;
   readonly upstreamAddresses: UpstreamAddresses;
+  /** Reload whenever the content of the file changes. */
+  readonly watchConfig: boolean;
   /** Where the last known good set of every registry is kept; undefined = nowhere. */
   readonly stateDir: string | undefined;
 }

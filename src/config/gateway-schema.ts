@@ -180,6 +180,10 @@ export const gatewaySchema = group({
     description:
       'Which addresses the gateway connects to, for traffic and for checks. Multicast, unspecified and its own addresses are refused always.',
   }),
+  watchConfig: flag(
+    'Whether a changed configuration file is taken over without being asked for. true saves the signal, where a tool or a ConfigMap writes the file; false leaves the moment to you.',
+    false,
+  ),
   stateDir: text('a directory, or off').prefault('./data/state').meta({
     description:
       'Directory for the last known good set of every registry, with which a restart serves while a registry is away. off starts empty then.',

@@ -16,6 +16,7 @@ import { Figures } from '../upstream/figures.ts';
 import { Fleet } from '../upstream/fleet.ts';
 import { AdminListener } from './admin-listener.ts';
 import type { ClusterAddress } from './backends.ts';
+import { ConfigWatch } from './config-watch.ts';
 import { createDataPlane, type DataPlane } from './data-plane.ts';
 import { fleetSource } from './fleet-source.ts';
 import { Listeners } from './listeners.ts';
@@ -33,8 +34,9 @@ export interface GatewayOptions {
   readonly config: Config;
   /** Reads the configuration file again. */
   readonly load: () => Promise<LoadResult>;
-  /** What messages call that file. */
+  /** That file: as messages call it, and where it is. */
   readonly file: string;
+  readonly path: string;
   readonly clock: Clock;
   readonly random: Random;
   readonly version: string;
@@ -63,6 +65,7 @@ export class Gateway {
   readonly #addresses: AddressPolicy;
   readonly #stopLoopWatch: () => void;
   readonly #reloader: Reloader;
+  readonly #watch: ConfigWatch;
   #registriesAnswered = false;
   #stopping = false;
 
@@ -138,6 +141,7 @@ export class Gateway {
       ],
     });
     for (const [name, policy] of config.services) this.#fleet.configure(name, policy);
+    this.#watch = new ConfigWatch({ clock, log: this.#log, path: options.path, reload: () => this.reload() });
     this.#reloader = this.#makeReloader(parts);
   }
 
@@ -146,8 +150,12 @@ export class Gateway {
     const policies = servicePolicies({ fleet: this.#fleet, router: this.#router, probing: this.#probing });
     const settings = dataPlaneSettings(this.#addresses, this.#dataPlane);
     // What may be registered, and who is who, before registries bring instances by a changed configuration.
-    const parts = [this.#logs, this.#listeners, this.#admin, settings, policies, this.#registries];
-    return new Reloader({ ...observers, config, load, file, parts });
+    const parts = [this.#logs, this.#listeners, this.#admin, settings, policies, this.#registries, this.#watch];
+    const noted = async (): Promise<LoadResult> => {
+      await this.#watch.note();
+      return load();
+    };
+    return new Reloader({ ...observers, config, load: noted, file, parts });
   }
 
   /** Resolves once it listens. Rejects, with everything released, where a listener or a data directory cannot be had. */
@@ -169,6 +177,8 @@ export class Gateway {
 
   async #open(): Promise<void> {
     const { config } = this.#options;
+    await this.#watch.note();
+    this.#watch.set(config.gateway.watchConfig);
     const inherited = new InheritedSockets();
     await this.#registries.start(config.registries, inherited);
     void this.#registries.ready().then(() => {
@@ -200,6 +210,8 @@ export class Gateway {
    */
   async stop(hurry: AbortSignal): Promise<void> {
     this.#stopping = true;
+    this.#watch.set(false);
+    await this.#reloader.refuse('the gateway is stopping');
     const { acceptForMs, drainMs } = this.#reloader.config.shutdown;
     const { clock } = this.#options;
     this.#log.info('stopping', { acceptForMs, drainMs });
@@ -214,6 +226,7 @@ export class Gateway {
 
   async #close(): Promise<void> {
     this.#stopLoopWatch();
+    this.#watch.set(false);
     this.#dataPlane.close();
     await this.#admin.close();
     await this.#registries.stop();

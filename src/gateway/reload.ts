@@ -49,6 +49,7 @@ export class Reloader {
   readonly #options: ReloaderOptions;
   #config: Config;
   #last: Promise<unknown> = Promise.resolve();
+  #refusal: string | undefined;
 
   constructor(options: ReloaderOptions) {
     this.#options = options;
@@ -67,9 +68,16 @@ export class Reloader {
     return next;
   }
 
+  /** From now on, once a reload that is under way has ended, every one is refused with this reason; undefined: allowed again. */
+  async refuse(reason: string | undefined): Promise<void> {
+    this.#refusal = reason;
+    await this.#last;
+  }
+
   async #reload(): Promise<ReloadOutcome> {
     let outcome: ReloadOutcome;
     try {
+      if (this.#refusal !== undefined) throw new Error(this.#refusal);
       const loaded = await this.#options.load();
       outcome = loaded.ok ? await this.#apply(loaded.config) : loaded;
     } catch (error) {

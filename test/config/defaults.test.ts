@@ -22,6 +22,7 @@ const PROMISED: Config = {
     },
     timeouts: { requestHeadMs: 10_000, keepAliveMs: 65_000, bodyIdleMs: 60_000, bodyGraceMs: 10_000 },
     upstreamAddresses: { allow: [], deny: [], allowLoopback: false, ports: [] },
+    watchConfig: false,
     stateDir: './data/state',
   },
   workers: 'auto',
