@@ -31,7 +31,7 @@ export function readCorpus(kind: 'requests' | 'responses'): Input[] {
   const inputs: { name: string; text: string }[] = [];
   for (const file of readdirSync(folder).sort()) {
     for (const line of readFileSync(new URL(file, folder), 'utf8').split('\n')) {
-      if (line.startsWith('== ')) inputs.push({ name: `${file}: ${line.slice(3)}`, text: '' });
+      if (line.startsWith('== ')) inputs.push({ name: `${kind}/${file}: ${line.slice(3)}`, text: '' });
       else if (line !== '') inputs.at(-1)!.text += unescape(line);
     }
   }
