@@ -24,10 +24,13 @@ export function mayRetry(attempt: FailedAttempt): boolean {
 
 /** Seconds of deposits that can be saved up. */
 const SAVED_SECONDS = 10;
+/** Over this long the minimum is compared with what requests have deposited. */
+const FILL_MS = 1000;
 
 /**
  * Retries as a share of requests, so that a failing fleet is not also trampled (Finagle's retry budget): each request
- * deposits a fraction of a retry, time deposits a minimum, and each retry withdraws one.
+ * deposits a fraction of a retry, and each retry withdraws one. Time deposits what requests leave open to a minimum, and
+ * nothing on top of it: over any time the attempts of a busy service stay within `1 + share` of its requests.
  */
 export class RetryBudget {
   readonly #share: number;
@@ -35,6 +38,8 @@ export class RetryBudget {
   readonly #capacity: number;
   #tokens: number;
   #filledMs: number;
+  /** By requests, since then. */
+  #deposited = 0;
 
   constructor(share: number, minPerSecond: number, nowMs: number) {
     this.#share = share;
@@ -45,12 +50,18 @@ export class RetryBudget {
   }
 
   deposit(): void {
+    this.#deposited += this.#share;
     this.#tokens = Math.min(this.#capacity, this.#tokens + this.#share);
   }
 
   withdraw(nowMs: number): boolean {
-    this.#tokens = Math.min(this.#capacity, this.#tokens + (nowMs - this.#filledMs) * this.#perMs);
-    this.#filledMs = nowMs;
+    const elapsedMs = nowMs - this.#filledMs;
+    if (elapsedMs >= FILL_MS) {
+      const missing = Math.max(0, elapsedMs * this.#perMs - this.#deposited);
+      this.#tokens = Math.min(this.#capacity, this.#tokens + missing);
+      this.#filledMs = nowMs;
+      this.#deposited = 0;
+    }
     if (this.#tokens < 1) return false;
     this.#tokens -= 1;
     return true;
