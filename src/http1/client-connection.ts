@@ -27,6 +27,8 @@ export interface ClientConnectionOptions {
   readonly limits: HeadLimits;
   /** Called when an idle connection has died, or sent what nobody asked for. */
   readonly onIdleClosed: (connection: ClientConnection) => void;
+  /** Called once its transport is gone, whatever ended it. */
+  readonly onClosed?: () => void;
 }
 
 /** Longer informational chatter than this before an answer is an attack or a bug. */
@@ -164,6 +166,7 @@ export class ClientConnection implements TransportSink, BodySink {
   }
 
   onClose(code: string | undefined): void {
+    this.#options.onClosed?.();
     this.#lost(code ?? 'closed');
   }
 

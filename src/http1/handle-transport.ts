@@ -282,6 +282,12 @@ function onWritten(this: WriteRequest, status: number): void {
   this.transport?.written(status);
 }
 
+/** Turns a connection that was just accepted away, with RST: its client need not wait to learn of it. */
+export function refuseHandle(handle: unknown): void {
+  const refused = handle as Handle;
+  if (refused.reset() !== 0) refused.close();
+}
+
 function ignoreCompletion(): void {
   // A failed shutdown is followed by an error on the reading side.
 }

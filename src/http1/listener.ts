@@ -1,5 +1,5 @@
 import net from 'node:net';
-import { acceptHandles, HandleTransport } from './handle-transport.ts';
+import { acceptHandles, HandleTransport, refuseHandle } from './handle-transport.ts';
 import { openListening } from './listening-socket.ts';
 import { SocketTransport } from './socket-transport.ts';
 import type { Transport, TransportSink } from './transport.ts';
@@ -14,8 +14,11 @@ export interface ListenOptions {
   readonly fd?: number | undefined;
   /** Forces the documented socket layer. For comparison and for tests. */
   readonly plainSockets?: boolean;
-  /** Makes the sink of a new connection; `attach` is called next, with its transport, which is not reading yet. */
-  readonly accept: () => TransportSink & { attach(transport: Transport): void };
+  /**
+   * Makes the sink of a new connection; `attach` is called next, with its transport, which is not reading yet.
+   * Undefined: there is no place for it, and it is closed at once, with RST.
+   */
+  readonly accept: () => (TransportSink & { attach(transport: Transport): void }) | undefined;
   /** Accepting failed (EMFILE, say); the listener goes on. */
   readonly onError: (code: string) => void;
 }
@@ -34,7 +37,8 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const server = net.createServer({ allowHalfOpen: true, pauseOnConnect: true });
   server.on('connection', (socket) => {
     const sink = options.accept();
-    sink.attach(new SocketTransport(socket, sink));
+    if (sink) sink.attach(new SocketTransport(socket, sink));
+    else socket.resetAndDestroy();
   });
   const { host, port, fd } = await openListening(server, options).catch((error: unknown) => {
     const reason = error instanceof Error ? ((error as NodeJS.ErrnoException).code ?? error.message) : String(error);
@@ -48,7 +52,8 @@ export async function listen(options: ListenOptions): Promise<Listener> {
       server,
       (handle) => {
         const sink = options.accept();
-        sink.attach(new HandleTransport(handle, sink));
+        if (sink) sink.attach(new HandleTransport(handle, sink));
+        else refuseHandle(handle);
       },
       options.onError,
     );

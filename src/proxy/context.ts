@@ -1,4 +1,5 @@
 import type { Clock } from '../core/clock.ts';
+import type { SocketBudget } from '../core/socket-budget.ts';
 import type { TimingWheel } from '../core/wheel.ts';
 import type { HeadLimits } from '../http1/head.ts';
 import type { Stage } from '../http1/stage.ts';
@@ -40,6 +41,8 @@ export interface ProxyContext {
   readonly fleet: RoutedFleet;
   readonly figures: Figures;
   readonly pool: Pool;
+  /** Where client connections are counted, and refused when there are no descriptors left. Missing: no bound. */
+  readonly sockets?: SocketBudget;
   readonly stage: Stage;
   /** On the same stage. */
   readonly batch: WriteBatch;

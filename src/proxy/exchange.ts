@@ -1,6 +1,7 @@
 import { FAILURES, type FailureKind } from '../core/failure.ts';
 import { LazyTimer } from '../core/lazy-timer.ts';
 import type { Outcome } from '../core/outcome.ts';
+import { isOwnShortage } from '../core/socket-budget.ts';
 import { Output, type OutputKind } from '../http1/body-reader.ts';
 import type { ClientConnection, ResponseHandler } from '../http1/client-connection.ts';
 import type { Refusal } from '../http1/refusal.ts';
@@ -151,8 +152,17 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
 
   readonly #onConnected = (code: string | undefined): void => {
     if (code === undefined) this.#send();
+    else if (isOwnShortage(code)) this.#ranOut(code);
     else this.#attemptFailed('connect-failed', code);
   };
+
+  /** No socket for a connection: whoever was picked had no part in it, and nobody else would fare better. */
+  #ranOut(code: string): void {
+    this.clearDeadline();
+    this.#attempt.drop();
+    this.#attempt.settle(this.#route, 'cancelled');
+    this.#fail('overloaded', `the gateway has no socket left for a connection to an instance (${code})`);
+  }
 
   // Step 5.
   #send(): void {

@@ -1,3 +1,4 @@
+import { SocketBudget } from '../core/socket-budget.ts';
 import { type Listener, listen } from '../http1/listener.ts';
 import { ServerConnection, type ServerConnectionOptions } from '../http1/server-connection.ts';
 import type { RoutedMember } from '../upstream/directory.ts';
@@ -28,11 +29,13 @@ export class Proxy {
   readonly #exchanges = new Set<Exchange>();
   readonly #listeners: Listener[] = [];
   #stopHangCheck: () => void;
-  /** Client connections turned away because there were too many. */
-  refusedConnections = 0;
+  /** Client connections turned away, by what there was too little of. */
+  readonly refused = { limit: 0, descriptors: 0 };
+  readonly #sockets: SocketBudget;
 
   constructor(options: ProxyOptions) {
     this.#options = options;
+    this.#sockets = options.context.sockets ?? new SocketBudget({ openFiles: undefined });
     const { context } = options;
     context.pool.knocks = {
       wanted: (slot) => isTrusted(context, slot),
@@ -64,7 +67,7 @@ export class Proxy {
       fd,
       reusePort: this.#options.reusePort ?? false,
       plainSockets: this.#options.plainSockets ?? false,
-      accept: () => this.accept(),
+      accept: () => (this.#hasRoom() ? this.accept() : undefined),
       onError: this.#options.onAcceptError,
     });
     this.#listeners.push(listener);
@@ -115,16 +118,22 @@ export class Proxy {
     const connection = new ServerConnection(this.#options.connection, exchange);
     exchange.connection = connection;
     this.#exchanges.add(exchange);
+    this.#sockets.addClient(1);
     exchange.onClosed = () => {
       this.#exchanges.delete(exchange);
+      this.#sockets.addClient(-1);
     };
-    if (this.#exchanges.size > this.#options.maxConnections) {
-      this.refusedConnections++;
-      queueMicrotask(() => {
-        connection.abort();
-      });
-    }
     return connection;
+  }
+
+  #hasRoom(): boolean {
+    const short = this.#sockets.shortForClient(this.#options.maxConnections);
+    if (short === undefined) return true;
+    // An idle connection to an instance is worth less than a client.
+    const swappable = short === 'descriptors' && this.#sockets.clients < this.#sockets.maxClients;
+    if (swappable && this.#options.context.pool.giveWay()) return true;
+    this.refused[short]++;
+    return false;
   }
 
   #scheduleHangCheck(): () => void {

@@ -1,5 +1,6 @@
 import type { Clock } from '../core/clock.ts';
 import type { Instance } from '../core/instance.ts';
+import { SocketBudget } from '../core/socket-budget.ts';
 import { type TimingWheel, WheelEntry } from '../core/wheel.ts';
 import { ClientConnection } from '../http1/client-connection.ts';
 import type { HeadLimits } from '../http1/head.ts';
@@ -15,6 +16,8 @@ export interface PoolOptions {
    * close first and no request runs into the server's close; a server that says more or less is believed.
    */
   readonly idleMs: number;
+  /** Where sockets are counted, and refused when there are none left. Missing: no bound. */
+  readonly sockets?: SocketBudget;
 }
 
 /** What the server announced is shortened by this: its clock started before ours. */
@@ -41,6 +44,8 @@ export class PooledConnection extends WheelEntry {
   readonly slot: number;
   readonly instance: Instance;
   readonly client: ClientConnection;
+  /** Its descriptor is counted among those in use. */
+  counted = true;
   readonly #pool: Pool;
 
   constructor(pool: Pool, slot: number, instance: Instance, limits: HeadLimits) {
@@ -52,6 +57,9 @@ export class PooledConnection extends WheelEntry {
       limits,
       onIdleClosed: () => {
         pool.closedByInstance(this);
+      },
+      onClosed: () => {
+        pool.release(this);
       },
     });
   }
@@ -75,6 +83,11 @@ interface Place {
 /** Idle connections of one thread, by slot of the instance; the last one used is used first. */
 export class Pool {
   readonly #options: PoolOptions;
+  readonly #sockets: SocketBudget;
+  /** Where the next idle connection to be given up is looked for. */
+  #cursor = 0;
+  /** Connections refused because no descriptor was left for them. */
+  refused = 0;
   readonly #places: (Place | undefined)[] = [];
   /** Connections idle now. */
   idleCount = 0;
@@ -83,6 +96,7 @@ export class Pool {
 
   constructor(options: PoolOptions) {
     this.#options = options;
+    this.#sockets = options.sockets ?? new SocketBudget({ openFiles: undefined });
   }
 
   /**
@@ -104,17 +118,63 @@ export class Pool {
     return connection;
   }
 
-  /** Opens a connection. `done` comes once, later; the returned function gives up instead. */
+  /**
+   * Opens a connection. `done` comes once, later; the returned function gives up instead. EMFILE where no descriptor is
+   * left for it, though idle connections give way.
+   */
   connect(
     slot: number,
     instance: Instance,
     done: (connection: PooledConnection | undefined, code: string | undefined) => void,
   ): () => void {
+    if (!this.#sockets.takeInstance()) {
+      if (!this.giveWay()) return this.#refuse(done);
+      this.#sockets.addInstance(1);
+    }
     const connection = new PooledConnection(this, slot, instance, this.#options.limits);
-    return this.#options.connect(instance, connection.client, (transport, code) => {
+    const cancel = this.#options.connect(instance, connection.client, (transport, code) => {
       if (transport) connection.client.transport = transport;
+      else this.release(connection);
       done(transport && connection, code);
     });
+    return () => {
+      this.release(connection);
+      cancel();
+    };
+  }
+
+  #refuse(done: (connection: undefined, code: string) => void): () => void {
+    this.refused++;
+    let abandoned = false;
+    queueMicrotask(() => {
+      if (!abandoned) done(undefined, 'EMFILE');
+    });
+    return () => {
+      abandoned = true;
+    };
+  }
+
+  /** The descriptor of a connection is free again. */
+  release(connection: PooledConnection): void {
+    if (!connection.counted) return;
+    connection.counted = false;
+    this.#sockets.addInstance(-1);
+  }
+
+  /** Closes some idle connection, whose descriptor is wanted elsewhere. False where none is idle. */
+  giveWay(): boolean {
+    if (this.idleCount === 0) return false;
+    const places = this.#places.length;
+    for (let looked = 0; looked < places; looked++) {
+      this.#cursor = this.#cursor + 1 < places ? this.#cursor + 1 : 0;
+      // The one that has been idle for longest.
+      const connection = this.#places[this.#cursor]?.idle[0];
+      if (!connection) continue;
+      this.forget(connection);
+      connection.client.abandon();
+      return true;
+    }
+    return false;
   }
 
   /** Takes a connection back after its response has ended, at `nowMs`; closes it where it cannot be used again. */

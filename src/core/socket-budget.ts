@@ -1,0 +1,105 @@
+/**
+ * Errors of opening a socket that are about this process or its machine: they say nothing about who was to be reached,
+ * and would be the same with anyone else.
+ */
+const OWN_SHORTAGES: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'EADDRNOTAVAIL']);
+
+export function isOwnShortage(code: string): boolean {
+  return OWN_SHORTAGES.has(code);
+}
+
+/** What the process has open besides: listeners, logs, pipes, links to registries, Node's own. */
+const BASE = 64;
+/** Share of the descriptors that clients may have: each request needs another one towards an instance. */
+const CLIENT_SHARE = 5 / 8;
+/** Share that neither clients nor instances get, so that operators, registrants and probes still get through. */
+const KEPT_SHARE = 1 / 8;
+
+const Column = { clients: 0, instances: 1, checks: 2 } as const;
+const COLUMNS = 3;
+
+export interface SocketBudgetOptions {
+  /** The most file descriptors of the process; undefined where it is not known, which bounds nothing. */
+  readonly openFiles: number | undefined;
+  /**
+   * What is open, a row of `SocketBudget.COLUMNS` for each thread: shared memory where there are several. A row has one
+   * writer. Threads that open at the same moment may pass a bound by one each.
+   */
+  readonly cells?: Int32Array;
+  readonly row?: number;
+}
+
+/**
+ * Who may open another socket. All of a process share its file descriptors, and running out of them hits whoever comes
+ * next: most likely the operator who wants to know why. So each use stops at a mark of its own before the end.
+ */
+export class SocketBudget {
+  static readonly COLUMNS: number = COLUMNS;
+  /** Client connections that the descriptors permit; Infinity where their limit is not known. */
+  readonly maxClients: number;
+  readonly #most: number;
+  readonly #cells: Int32Array;
+  readonly #row: number;
+
+  constructor({ openFiles, cells, row = 0 }: SocketBudgetOptions) {
+    const limit = openFiles ?? Infinity;
+    this.#most = limit === Infinity ? Infinity : Math.max(1, Math.floor(limit * (1 - KEPT_SHARE)) - BASE);
+    this.maxClients = Math.max(1, Math.min(Math.floor(limit * CLIENT_SHARE), this.#most));
+    this.#cells = cells ?? new Int32Array(COLUMNS);
+    this.#row = row * COLUMNS;
+  }
+
+  /** Client connections of all threads. */
+  get clients(): number {
+    return this.#sum(Column.clients);
+  }
+
+  /** Connections to instances of all threads, idle ones and those being made included. */
+  get instances(): number {
+    return this.#sum(Column.instances);
+  }
+
+  /** Whether there is no place for one more client, and what is short then. `atMost`: as configured. */
+  shortForClient(atMost: number): 'limit' | 'descriptors' | undefined {
+    const { clients } = this;
+    if (clients >= atMost) return 'limit';
+    return clients >= this.maxClients || this.#full ? 'descriptors' : undefined;
+  }
+
+  addClient(by: 1 | -1): void {
+    (this.#cells[this.#row + Column.clients] as number) += by;
+  }
+
+  /** Takes a place for a connection to an instance, where there is one. */
+  takeInstance(): boolean {
+    if (this.#full) return false;
+    this.addInstance(1);
+    return true;
+  }
+
+  /** Also for a place that another connection has just given up: its descriptor is free before it is counted. */
+  addInstance(by: 1 | -1): void {
+    (this.#cells[this.#row + Column.instances] as number) += by;
+  }
+
+  /** Sockets of health checks, under way or kept, as of now. */
+  set checks(count: number) {
+    this.#cells[this.#row + Column.checks] = count;
+  }
+
+  get #full(): boolean {
+    return this.#used >= this.#most;
+  }
+
+  get #used(): number {
+    let used = 0;
+    for (const count of this.#cells) used += count;
+    return used;
+  }
+
+  #sum(column: number): number {
+    let sum = 0;
+    for (let at = column; at < this.#cells.length; at += COLUMNS) sum += this.#cells[at] as number;
+    return sum;
+  }
+}
