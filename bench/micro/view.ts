@@ -26,7 +26,7 @@ const policy: ServicePolicy = {
     maxOpenMs: 60_000,
     failureStatuses: new Set([502, 503, 504]),
   },
-  hang: { enabled: true, minWaitMs: 1000, p99Factor: 10 },
+  hang: { enabled: true, minWaitMs: 1000, p99Factor: 10, crowd: 5, crowdFactor: 1.5, crowdMinWaitMs: 250 },
   retry: { attempts: 2, budget: 0.2, budgetMinPerSecond: 3, maxBodyBytes: 65_536 },
   availability: { panicThreshold: 0.5, panicMode: 'route', maxEjectedShare: 0.5, degradedWeight: 0.5 },
   slowStart: { durationMs: 0, curve: 'linear', minShare: 0.1 },

@@ -131,7 +131,14 @@ export function toServicePolicy(
     },
     availability,
     slowStart: { durationMs: slowStart.duration, curve: slowStart.curve, minShare: slowStart.minShare },
-    hang: { enabled: hang.enabled, minWaitMs: hang.minWait, p99Factor: hang.p99Factor },
+    hang: {
+      enabled: hang.enabled,
+      minWaitMs: hang.minWait,
+      p99Factor: hang.p99Factor,
+      crowd: hang.crowd,
+      crowdFactor: hang.crowdFactor,
+      crowdMinWaitMs: hang.crowdMinWait,
+    },
     timeouts: {
       connectMs: timeouts.connect,
       responseHeadMs: timeouts.responseHead,

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { choice, count, duration, flag, share, size, wholeNumber } from './scalars.ts';
+import { choice, count, decimal, duration, flag, share, size, wholeNumber } from './scalars.ts';
 import { group } from './strict.ts';
 
 export const breaker = group({
@@ -162,6 +162,30 @@ export const hang = group({
       fallback: 10,
       min: 1,
       max: 1000,
+    },
+  ),
+  crowd: count(
+    'So many requests that wait on one instance, each for longer than its peers take, take it out sooner: as soon as `crowdMinWait` allows. 0 leaves it to the oldest request alone; 1 lets a single slow request decide.',
+    {
+      fallback: 5,
+      min: 0,
+      max: 10_000,
+    },
+  ),
+  crowdFactor: decimal(
+    'A request of that crowd has waited this many times the recent 99th percentile of its service. 1 suspects what is rare; much suspects late.',
+    {
+      fallback: 1.5,
+      min: 1,
+      max: 1000,
+    },
+  ),
+  crowdMinWait: duration(
+    'And for this long at least. Short takes a pause of the garbage collector for a hang; long lets more requests wait.',
+    {
+      fallback: '250ms',
+      min: '10ms',
+      max: '10m',
     },
   ),
 });

@@ -81,6 +81,20 @@ export function wholeNumber({ min, max }: { readonly min: number; readonly max: 
     .max(max, rule);
 }
 
+/** A number, with or without a fraction. */
+export function decimal(
+  sentence: string,
+  { fallback, min, max }: { readonly fallback: number; readonly min: number; readonly max: number },
+) {
+  const rule = `must be a number from ${min} to ${max}`;
+  return z
+    .number({ error: wants('a number') })
+    .min(min, rule)
+    .max(max, rule)
+    .prefault(fallback)
+    .meta(describe(sentence, `${min} to ${max}`));
+}
+
 const PERCENT = /^(\d{1,3}(?:\.\d+)?) ?%$/;
 
 /** A share such as 0.5 or "50%", as a number from 0 to 1. */

@@ -68,12 +68,19 @@ export interface SlowStartPolicy {
 
 /**
  * When an instance counts as hanging: its oldest attempt still waiting for a response head is older than `minWaitMs`
- * and than `p99Factor` times its recent p99, while its peers answer.
+ * and than `p99Factor` times its recent p99, while its peers answer. Or when a crowd of attempts waits on it, each for
+ * longer than its peers take.
  */
 export interface HangPolicy {
   readonly enabled: boolean;
   readonly minWaitMs: number;
   readonly p99Factor: number;
+  /** Attempts that make a crowd; 0 = the single oldest one alone decides. */
+  readonly crowd: number;
+  /** Each of them has waited for longer than this many times the p99 of the service's instances, and */
+  readonly crowdFactor: number;
+  /** for longer than this. */
+  readonly crowdMinWaitMs: number;
 }
 
 export interface ServiceTimeouts {

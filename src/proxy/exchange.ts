@@ -12,11 +12,13 @@ import type { PooledConnection } from '../upstream/pool.ts';
 import { Account } from './account.ts';
 import { Attempt } from './attempt.ts';
 import type { ProxyContext, Route } from './context.ts';
+import { trialLimitMs } from './hang.ts';
 import { IncomingResponse } from './incoming-response.ts';
 import { OutgoingRequest } from './outgoing-request.ts';
 import { failureOf, renderReply, retryAfterSeconds, unpicked } from './reply.ts';
 import { RouteMemo } from './route-memo.ts';
 import { Tunnel } from './tunnel.ts';
+import type { Waiter, WaitingList } from './waiting.ts';
 
 const Phase = { idle: 0, reading: 1, connecting: 2, waiting: 3, streaming: 4, tunnel: 5 } as const;
 
@@ -32,11 +34,13 @@ const Phase = { idle: 0, reading: 1, connecting: 2, waiting: 3, streaming: 4, tu
  * 7. Stream: the response body, with backpressure.
  * 8. Settle: breaker, figures, pool, meters, log.
  */
-export class Exchange extends LazyTimer implements RequestHandler, ResponseHandler {
+export class Exchange extends LazyTimer implements RequestHandler, ResponseHandler, Waiter {
   connection!: ServerConnection;
+  waitingAt = -1;
   /** Set by the owner of the connection. */
   onClosed: (() => void) | undefined;
   readonly #context: ProxyContext;
+  readonly #waiting: WaitingList<Exchange>;
   readonly #memo: RouteMemo;
   readonly #request: OutgoingRequest;
   readonly #attempt: Attempt;
@@ -49,9 +53,10 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
   #answeredMs = 0;
   #tunnel: Tunnel | undefined;
 
-  constructor(context: ProxyContext) {
+  constructor(context: ProxyContext, waiting: WaitingList<Exchange>) {
     super(context.wheel);
     this.#context = context;
+    this.#waiting = waiting;
     this.#memo = new RouteMemo(context.router);
     this.#request = new OutgoingRequest(context);
     this.#attempt = new Attempt(context);
@@ -59,12 +64,18 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
     this.#account = new Account(context);
   }
 
-  /** The slot this exchange waits on for a response head, or -1. */
   get waitingOn(): number {
-    return this.#phase === Phase.connecting || this.#phase === Phase.waiting ? this.#attempt.slot : -1;
+    return this.#attempt.slot;
   }
 
-  /** When the current attempt began, on the context's clock. */
+  get answerDue(): boolean {
+    return this.#attempt.sent !== 'partial';
+  }
+
+  get isTrial(): boolean {
+    return this.#attempt.isTrial;
+  }
+
   get attemptBeganMs(): number {
     return this.#attempt.beganMs;
   }
@@ -141,7 +152,10 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
     if (typeof member === 'string') {
       const failure = unpicked(member, route.service.view);
       this.#fail(failure.kind, failure.detail);
-    } else if (attempt.connect(!replayable, this.#onConnected)) this.#send();
+      return;
+    }
+    this.#waiting.add(this);
+    if (attempt.connect(!replayable, this.#onConnected)) this.#send();
     else this.#awaitConnection();
   }
 
@@ -218,10 +232,11 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
     this.#account.status = head.status;
     this.#account.upstreamMs += tookMs;
     figures.answered(attempt.slot, tookMs, nowMs);
+    this.#waiting.answered(this);
     this.#phase = Phase.streaming;
     this.clearDeadline();
     // A trial decides at the head: a long body must not keep the breaker waiting.
-    if (attempt.isTrial) attempt.judge(this.#route, this.#outcomeOf(head.status));
+    if (attempt.isTrial) attempt.judge(this.#route, this.#outcomeOfTrial(head.status, tookMs));
     const output = this.#response.head(head, buffer, !this.#keepAlive || !this.#request.ended || stopping);
     if (head.status === 101) this.#beginTunnel();
     return output;
@@ -286,6 +301,13 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
     return (this.#route as Route).service.policy.breaker.failureStatuses.has(status) ? 'bad-status' : 'success';
   }
 
+  /** Who was out and is still slow stays out. */
+  #outcomeOfTrial(status: number, tookMs: number): Outcome {
+    const outcome = this.#outcomeOf(status);
+    const { service } = this.#route as Route;
+    return outcome === 'success' && tookMs > trialLimitMs(service, this.#context.figures) ? 'timeout' : outcome;
+  }
+
   /** Answers in the instance's place. */
   #fail(kind: FailureKind, detail: string, refusedWith?: number): void {
     const status = refusedWith ?? FAILURES[kind].status;
@@ -315,6 +337,7 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
     if (context.accessLog)
       account.log(this.connection.transport.remoteAddress, this.#requestId, route, this.#attempt, failure);
     context.requests--;
+    this.#waiting.remove(this);
     this.#phase = Phase.idle;
     this.clearDeadline();
     this.#request.release(this.#attempt.count > 1);
@@ -355,6 +378,7 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
     const nowMs = this.#context.clock.now();
     this.#account.upstreamMs += nowMs - this.#attempt.beganMs;
     this.clearDeadline();
+    this.#waiting.remove(this);
     this.#phase = Phase.reading;
     if (this.#attempt.failed(route, this.#request, outcome, moved, nowMs)) {
       this.#tryNext();
@@ -366,8 +390,18 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
 
   /** The instance is being ejected: an attempt that still waits on it moves on where that does no harm. */
   moveOff(): void {
-    if (this.waitingOn < 0 || !(this.#phase === Phase.connecting || this.#request.replayable)) return;
-    if (this.#attempt.othersLeft(this.#route as Route)) this.#attemptFailed('cancelled', 'ejected', true);
+    if (this.#movable) this.#attemptFailed('cancelled', 'ejected', true);
+  }
+
+  /** The trial has taken too long already: whatever comes of it, it has failed. */
+  failTrial(): void {
+    if (this.#movable) this.#attemptFailed('timeout', 'timeout', true);
+    else this.#attempt.judge(this.#route, 'timeout');
+  }
+
+  get #movable(): boolean {
+    if (this.waitingAt < 0 || !(this.#phase === Phase.connecting || this.#request.replayable)) return false;
+    return this.#attempt.othersLeft(this.#route as Route);
   }
 
   protected override onDeadline(): void {

@@ -6,6 +6,7 @@ import type { ProxyContext } from './context.ts';
 import { isTrusted, reportRefusing } from './evidence.ts';
 import { Exchange } from './exchange.ts';
 import { findHanging } from './hang.ts';
+import { WaitingList } from './waiting.ts';
 
 export interface ProxyOptions {
   readonly context: ProxyContext;
@@ -17,18 +18,24 @@ export interface ProxyOptions {
   readonly reusePort?: boolean;
   readonly onAcceptError: (code: string) => void;
   /** An instance whose requests hang while its peers answer; true where it was ejected. */
-  readonly onHanging: (member: RoutedMember, oldestMs: number) => boolean;
+  readonly onHanging: (member: RoutedMember, cause: string) => boolean;
 }
 
 /** How often waiting attempts are looked through. */
-const HANG_CHECK_MS = 250;
+const HANG_CHECK_MS = 100;
+/** A check this late: the process itself stood still (stopped, a blocked loop), and answers lie unread in its sockets. */
+const STALL_MS = 300;
+/** What is then given to read them in before anybody is taken for hanging. */
+const STALL_REST_MS = 1000;
 
 /** The data plane of one thread: its listeners and its client connections. */
 export class Proxy {
   readonly #options: ProxyOptions;
   readonly #exchanges = new Set<Exchange>();
+  readonly #waiting: WaitingList<Exchange>;
   readonly #listeners: Listener[] = [];
   #stopHangCheck: () => void;
+  #noVerdictsUntilMs = Number.NEGATIVE_INFINITY;
   /** Client connections turned away, by what there was too little of. */
   readonly refused = { limit: 0, descriptors: 0 };
   readonly #sockets: SocketBudget;
@@ -37,6 +44,7 @@ export class Proxy {
     this.#options = options;
     this.#sockets = options.context.sockets ?? new SocketBudget({ openFiles: undefined });
     const { context } = options;
+    this.#waiting = new WaitingList(context.figures.capacity);
     context.pool.knocks = {
       wanted: (slot) => isTrusted(context, slot),
       refused: (slot) => {
@@ -82,9 +90,8 @@ export class Proxy {
 
   /** The attempts that still wait on this instance move to another one, where that does no harm. */
   moveOff(member: Pick<RoutedMember, 'slot'>): void {
-    for (const exchange of this.#exchanges) {
-      if (exchange.waitingOn === member.slot) exchange.moveOff();
-    }
+    const waiting = this.#waiting.all.filter(({ waitingOn }) => waitingOn === member.slot);
+    for (const exchange of waiting) exchange.moveOff();
   }
 
   /**
@@ -114,7 +121,7 @@ export class Proxy {
 
   /** A client connects: the sink of its connection, to which its transport is attached next. For listeners. */
   accept(): ServerConnection {
-    const exchange = new Exchange(this.#options.context);
+    const exchange = new Exchange(this.#options.context, this.#waiting);
     const connection = new ServerConnection(this.#options.connection, exchange);
     exchange.connection = connection;
     this.#exchanges.add(exchange);
@@ -137,17 +144,24 @@ export class Proxy {
   }
 
   #scheduleHangCheck(): () => void {
-    return this.#options.context.clock.after(HANG_CHECK_MS, () => {
+    const { clock } = this.#options.context;
+    const dueMs = clock.now() + HANG_CHECK_MS;
+    return clock.after(HANG_CHECK_MS, () => {
+      const nowMs = clock.now();
+      if (nowMs - dueMs > STALL_MS) this.#noVerdictsUntilMs = nowMs + STALL_REST_MS;
       this.#stopHangCheck = this.#scheduleHangCheck();
-      this.#checkHanging();
+      if (nowMs >= this.#noVerdictsUntilMs) this.#checkHanging();
     });
   }
 
   #checkHanging(): void {
     const { clock, fleet, figures } = this.#options.context;
-    for (const { slot, oldestMs } of findHanging(this.#exchanges, clock.now(), fleet.members, figures)) {
-      const member = fleet.members[slot];
-      if (member && this.#options.onHanging(member, oldestMs)) this.moveOff(member);
+    const { members } = fleet;
+    const found = findHanging({ waiting: this.#waiting, nowMs: clock.now(), members, figures });
+    for (const exchange of found.lateTrials) exchange.failTrial();
+    for (const { slot, cause } of found.hanging) {
+      const member = members[slot];
+      if (member && this.#options.onHanging(member, cause)) this.moveOff(member);
     }
   }
 }

@@ -69,7 +69,7 @@ const PROMISED: Config = {
     retry: { attempts: 2, budget: 0.2, budgetMinPerSecond: 3, maxBodyBytes: 65_536 },
     availability: { panicThreshold: 0.5, panicMode: 'route', maxEjectedShare: 0.5, degradedWeight: 0.5 },
     slowStart: { durationMs: 0, curve: 'linear', minShare: 0.1 },
-    hang: { enabled: true, minWaitMs: 1000, p99Factor: 10 },
+    hang: { enabled: true, minWaitMs: 1000, p99Factor: 10, crowd: 5, crowdFactor: 1.5, crowdMinWaitMs: 250 },
     timeouts: { connectMs: 1000, responseHeadMs: 30_000, bodyIdleMs: 60_000, tunnelIdleMs: 600_000 },
     maxInflightPerInstance: 0,
     maxIdleConnections: 64,

@@ -6,6 +6,7 @@ import { Stage } from '../../src/http1/stage.ts';
 import { WriteBatch } from '../../src/http1/write-batch.ts';
 import type { ProxyContext } from '../../src/proxy/context.ts';
 import { Exchange } from '../../src/proxy/exchange.ts';
+import { WaitingList } from '../../src/proxy/waiting.ts';
 import { Pool } from '../../src/upstream/pool.ts';
 import { MemoryTransport } from '../http1/memory-transport.ts';
 import { type ReadMessage, valuesOf } from '../http1/strict-reader.ts';
@@ -44,10 +45,12 @@ export class MemoryGateway {
   readonly instances: InstanceSide[] = [];
   readonly clients = new Set<ClientSide>();
   readonly #base: TestGateway;
+  readonly #waiting: WaitingList<Exchange>;
   readonly #connection: ServerConnectionOptions;
 
   private constructor(base: TestGateway, options: MemoryGatewayOptions) {
     this.#base = base;
+    this.#waiting = new WaitingList(base.context.figures.capacity);
     // What was made before the clock was changed has seen the real one.
     this.clock.advance(Math.ceil(performance.now()) + 1000);
     const wheel = new TimingWheel({ clock: this.clock, tickMs: 10, slots: 1024 });
@@ -116,7 +119,7 @@ export class MemoryGateway {
   }
 
   connect(): ClientSide {
-    const exchange = new Exchange(this.context);
+    const exchange = new Exchange(this.context, this.#waiting);
     const connection = new ServerConnection(this.#connection, exchange);
     exchange.connection = connection;
     const client: ClientSide = { transport: new MemoryTransport(connection), exchange, closed: false };

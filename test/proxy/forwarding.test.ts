@@ -4,7 +4,7 @@ import { answering, type GatewayOptions, OK, Origin, RawClient, roundTrip, TestG
 let origin: Origin;
 let gateway: TestGateway;
 
-async function start(options: GatewayOptions = {}, response: string = OK): Promise<void> {
+async function start(options: GatewayOptions = {}, response: Parameters<typeof answering>[0] = OK): Promise<void> {
   origin = await Origin.start(answering(response));
   gateway = await TestGateway.start([origin.port], options);
 }
@@ -165,7 +165,11 @@ describe('the response as a client gets it', () => {
   });
 
   it('comes in the order of pipelined requests', async () => {
-    await start({}, OK);
+    const arrived: string[] = [];
+    await start({}, (head) => {
+      arrived.push(head.slice(0, head.indexOf(' HTTP')));
+      return OK;
+    });
     const client = await RawClient.connect(gateway.port);
     client.send(
       'GET /1 HTTP/1.1\r\nHost: web.localhost\r\n\r\nGET /2 HTTP/1.1\r\nHost: nope\r\n\r\nPOST /3 HTTP/1.1\r\nHost: web.localhost\r\nContent-Length: 2\r\n\r\nhiGET /4 HTTP/1.1\r\nHost: web.localhost\r\nConnection: close\r\n\r\n',
@@ -173,6 +177,6 @@ describe('the response as a client gets it', () => {
     const answer = await client.closed();
     client.destroy();
     expect([...answer.matchAll(/HTTP\/1\.1 (\d+)/g)].map((match) => match[1])).toEqual(['200', '404', '200', '200']);
-    expect([...origin.bytes.matchAll(/(GET|POST) \/(\d)/g)].map((match) => match[2])).toEqual(['1', '3', '4']);
+    expect(arrived).toEqual(['GET /1', 'POST /3', 'GET /4']);
   });
 });
