@@ -63,6 +63,10 @@ export class Proxy {
     return this.#exchanges.size;
   }
 
+  get refusedConnections(): number {
+    return this.refused.limit + this.refused.descriptors;
+  }
+
   get requests(): number {
     return this.#options.context.requests;
   }
