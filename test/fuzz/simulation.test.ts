@@ -10,5 +10,6 @@ describe('clients and instances that do what they like', () => {
       answered += simulation.answered;
     }
     expect(answered).toBeGreaterThan(500);
-  });
+    // So many runs on a machine that does other things, too: nothing here is about time.
+  }, 300_000);
 });
