@@ -146,7 +146,7 @@ export class Gateway {
   }
 
   #makeReloader(observers: { log: EventLog; metrics: Metrics; timeline: Timeline }): Reloader {
-    const { config, load, file } = this.#options;
+    const { clock, config, load, file } = this.#options;
     const policies = servicePolicies({ fleet: this.#fleet, router: this.#router, probing: this.#probing });
     const settings = dataPlaneSettings(this.#addresses, this.#dataPlane);
     // What may be registered, and who is who, before registries bring instances by a changed configuration.
@@ -155,7 +155,7 @@ export class Gateway {
       await this.#watch.note();
       return load();
     };
-    return new Reloader({ ...observers, config, load: noted, file, parts });
+    return new Reloader({ ...observers, clock, config, load: noted, file, parts });
   }
 
   /** Resolves once it listens. Rejects, with everything released, where a listener or a data directory cannot be had. */
@@ -211,7 +211,7 @@ export class Gateway {
   async stop(hurry: AbortSignal): Promise<void> {
     this.#stopping = true;
     this.#watch.set(false);
-    await this.#reloader.refuse('the gateway is stopping');
+    await Promise.race([this.#reloader.refuse('the gateway is stopping'), sleep(this.#options.clock, RELOAD_END_MS)]);
     const { acceptForMs, drainMs } = this.#reloader.config.shutdown;
     const { clock } = this.#options;
     this.#log.info('stopping', { acceptForMs, drainMs });
@@ -283,6 +283,8 @@ export class Gateway {
 }
 
 const INSTANCE_SERIES = 20_000;
+/** A reload that hangs on a disk must not keep the gateway from stopping. */
+const RELOAD_END_MS = 2000;
 
 function reportOf(status: SourceStatus): RegistryReport {
   const { name, type, state, endpoint, leader, revision, ageMs, lastError, retryInMs, services, instances, holds } =

@@ -1,6 +1,7 @@
 import type { ReloadOutcome } from '../admin/deps.ts';
 import type { Config } from '../config/config.ts';
 import type { LoadResult } from '../config/load.ts';
+import { type Clock, sleep } from '../core/clock.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Timeline } from '../telemetry/timeline.ts';
@@ -28,6 +29,7 @@ export function atOnce(commit: () => readonly string[] | Promise<readonly string
 }
 
 export interface ReloaderOptions {
+  readonly clock: Clock;
   /** What the gateway was started with. */
   readonly config: Config;
   /** Reads the configuration file again. */
@@ -40,6 +42,9 @@ export interface ReloaderOptions {
   readonly metrics: Pick<Metrics, 'configReload'>;
   readonly timeline: Timeline;
 }
+
+/** A disk that does not answer must not hold the reloads to come. */
+const STEP_MS = 10_000;
 
 /**
  * Takes over what has changed in the configuration file: validated first, then prepared by every part, then committed.
@@ -78,7 +83,7 @@ export class Reloader {
     let outcome: ReloadOutcome;
     try {
       if (this.#refusal !== undefined) throw new Error(this.#refusal);
-      const loaded = await this.#options.load();
+      const loaded = await this.#inTime(this.#options.load(), () => undefined);
       outcome = loaded.ok ? await this.#apply(loaded.config) : loaded;
     } catch (error) {
       outcome = this.#refused(error);
@@ -102,7 +107,10 @@ export class Reloader {
     const { parts, log } = this.#options;
     const prepared: PreparedChange[] = [];
     try {
-      for (const part of parts) prepared.push(await part.prepare(next, this.#config));
+      for (const part of parts) {
+        const preparing = Promise.resolve(part.prepare(next, this.#config));
+        prepared.push(await this.#inTime(preparing, (change) => change.abandon()));
+      }
     } catch (error) {
       for (const change of prepared.reverse()) await change.abandon();
       return this.#refused(error);
@@ -118,6 +126,21 @@ export class Reloader {
       }
     }
     return { ok: true, changes: [...changes, ...waitingForNextStart(this.#options.config, next)] };
+  }
+
+  /** `late`: what becomes of a result that nobody waits for any more. */
+  async #inTime<T>(step: Promise<T>, late: (result: T) => unknown): Promise<T> {
+    const { clock, log } = this.#options;
+    const enough = new AbortController();
+    const outcome = await Promise.race([
+      step.then((result) => ({ result })),
+      sleep(clock, STEP_MS, enough.signal).then(() => undefined),
+    ]).finally(() => enough.abort());
+    if (outcome) return outcome.result;
+    step.then(late).catch((error: unknown) => {
+      log.error('a step of a reload that was given up has failed', { error });
+    });
+    throw new Error(`a file or a disk has not answered for ${STEP_MS / 1000} s`);
   }
 
   #refused(error: unknown): ReloadOutcome {

@@ -136,9 +136,14 @@ export class GatewayProcess {
     this.directory = directory;
   }
 
-  static async start(options: GatewayOptions = {}): Promise<GatewayProcess> {
+  /** Ports and a directory; the configuration is the caller's to write, and then `launch`. */
+  static async prepare(): Promise<GatewayProcess> {
     const directory = await mkdtemp(join(tmpdir(), 'fairlead-e2e-'));
-    const gateway = new GatewayProcess([await freePort(), await freePort(), await freePort()], directory);
+    return new GatewayProcess([await freePort(), await freePort(), await freePort()], directory);
+  }
+
+  static async start(options: GatewayOptions = {}): Promise<GatewayProcess> {
+    const gateway = await GatewayProcess.prepare();
     gateway.#env = options.env ?? {};
     await gateway.configure(options);
     try {

@@ -27,12 +27,25 @@ function part(name: string, calls: string[], trouble: { prepare?: string; commit
   };
 }
 
-function reloader(parts: Reloadable[], next: () => Promise<LoadResult>): { reloader: Reloader; counted: string[] } {
+function reloader(
+  parts: Reloadable[],
+  next: () => Promise<LoadResult>,
+): { reloader: Reloader; counted: string[]; clock: ManualClock } {
   const counted: string[] = [];
   const metrics = { configReload: (result: 'success' | 'failure') => void counted.push(result) };
-  const timeline = new Timeline({ clock: new ManualClock() });
-  const made = new Reloader({ config: BASE, load: next, file: 'f.yaml', parts, log: silentLogger, metrics, timeline });
-  return { reloader: made, counted };
+  const clock = new ManualClock();
+  const timeline = new Timeline({ clock });
+  const made = new Reloader({
+    clock,
+    config: BASE,
+    load: next,
+    file: 'f.yaml',
+    parts,
+    log: silentLogger,
+    metrics,
+    timeline,
+  });
+  return { reloader: made, counted, clock };
 }
 
 const good = (change: Partial<Config> = {}) => Promise.resolve({ ok: true as const, config: { ...BASE, ...change } });
@@ -95,6 +108,27 @@ describe('a reload', () => {
     expect(await made.reload()).toEqual({ ok: true, changes });
     config = {};
     expect(await made.reload()).toEqual({ ok: true, changes: [] });
+  });
+
+  it('gives up on a disk that does not answer, and on what comes of it later', async () => {
+    const calls: string[] = [];
+    let answer = (): void => undefined;
+    const stuck: Reloadable = {
+      prepare: async () => {
+        await new Promise<void>((resolve) => (answer = resolve));
+        return { commit: () => [], abandon: () => void calls.push('stuck abandons') };
+      },
+    };
+    const { reloader: made, clock } = reloader([part('a', calls), stuck], good);
+    const first = made.reload();
+    while (calls.length === 0) await new Promise((resolve) => setImmediate(resolve));
+    await clock.advanceAsync(10_000);
+    expect(await first).toMatchObject({ issues: [{ message: 'a file or a disk has not answered for 10 s' }] });
+    expect(calls).toEqual(['a prepares', 'a abandons']);
+    answer();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(calls.at(-1)).toBe('stuck abandons');
+    expect(clock.pending).toBe(0);
   });
 
   it('is refused with the reason while the gateway says so', async () => {
