@@ -11,7 +11,7 @@ import type { CreateProbe } from '../health/probe.ts';
 import { Prober } from '../health/prober.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
-import type { Member } from '../upstream/directory.ts';
+import type { Member, ServiceDetail } from '../upstream/directory.ts';
 import type { Fleet } from '../upstream/fleet.ts';
 import { checksOf } from './checks.ts';
 import { descriptorLimit } from './descriptors.ts';
@@ -32,14 +32,22 @@ export interface ProbingOptions {
   readonly createProbe?: CreateProbe;
 }
 
+/** The failing ones of a service are looked at together so often, and so many of its instances are gone through. */
+const PEERS_EVERY_MS = 1000;
+const PEERS_AT_MOST = 256;
+
 /** Every member of the fleet is probed for as long as it is there; what the prober finds goes to the fleet. */
 export class Probing {
   readonly #prober: Prober<number>;
   readonly #fleet: Fleet;
+  readonly #clock: Clock;
+  /** When the failing instances of a service were last looked at together. */
+  readonly #lookedMs = new WeakMap<ServiceDetail, number>();
 
   constructor(options: ProbingOptions) {
     const { clock, random, fleet, metrics, router, log, addresses, script } = options;
     this.#fleet = fleet;
+    this.#clock = clock;
     const { maxKept, concurrency } = probeSockets(descriptorLimit());
     const readFile = (file: string): string => readFileSync(file, 'utf8');
     this.#prober = new Prober<number>({
@@ -54,9 +62,7 @@ export class Probing {
         metrics.probeTook(sample.type, sample.durationMs);
         metrics.probeLag(sample.lagMs);
         router.metersOf(sample.service)?.probe(sample.type, sample.outcome);
-        const reached = sample.outcome === 'pass' || sample.outcome === 'degraded';
-        if (reached && fleet.figures.breaker[sample.key] === OPEN)
-          fleet.memberBySlot(sample.key)?.breaker?.reached('a probe has reached it', clock.now() - sample.durationMs);
+        if (sample.outcome === 'pass' || sample.outcome === 'degraded') this.#reached(sample.key, sample.durationMs);
       },
       onFreeze: (event) => {
         if (event.frozen) log.warn('probe verdicts are frozen: the gateway itself is in trouble', { ...event });
@@ -74,6 +80,11 @@ export class Probing {
       removed: (member) => {
         this.#prober.untrack(member.slot);
       },
+      // Traffic has found something out. Where nobody listens any more the probes agree in time, so that it is not tried
+      // by a request when the breaker's time is over.
+      transition: (member, gate, _from, to) => {
+        if (gate === 'breaker' && to === 'open') this.#prober.look(member.slot);
+      },
     });
   }
 
@@ -90,6 +101,26 @@ export class Probing {
 
   close(): void {
     this.#prober.stop();
+  }
+
+  #reached(slot: number, tookMs: number): void {
+    const nowMs = this.#clock.now();
+    const member = this.#fleet.memberBySlot(slot);
+    if (!member) return;
+    if (this.#fleet.figures.breaker[slot] === OPEN) member.breaker?.reached('a probe has reached it', nowMs - tookMs);
+    const service = this.#fleet.services.get(member.service.name);
+    if (service && member.health.probe === 'failing') this.#lookAtPeers(service, nowMs);
+  }
+
+  /** One that was gone is back: what took it away may be over for the others too. */
+  #lookAtPeers(service: ServiceDetail, nowMs: number): void {
+    if (nowMs - (this.#lookedMs.get(service) ?? -Infinity) < PEERS_EVERY_MS) return;
+    this.#lookedMs.set(service, nowMs);
+    let left = PEERS_AT_MOST;
+    for (const { health, slot } of service.members.values()) {
+      if (health.probe === 'failing' || health.breaker === 'open') this.#prober.look(slot);
+      if (--left === 0) break;
+    }
   }
 
   #track(member: Member): void {

@@ -143,6 +143,19 @@ export class Prober<Key extends number | string> {
   }
 
   /**
+   * Something else has cast doubt on the instance, or says that it may be back: its checks take their turns now, traffic
+   * notwithstanding. Many at the same time are spread as first probes are.
+   */
+  look(key: Key): void {
+    const nowMs = this.#clock.now();
+    for (const task of this.#targets.get(key)?.tasks ?? []) {
+      if (task.check.type === 'ttl' || task.activity !== 'waiting') continue;
+      task.skipped = true;
+      this.#turn(task, Math.min(task.turnMs, this.#firstTurns.next(nowMs)), false);
+    }
+  }
+
+  /**
    * The instance reports the result of a `ttl` check by itself. False where there is no such check. The text comes from
    * outside: only its printable beginning is kept.
    */

@@ -45,6 +45,38 @@ describe('Prober', () => {
     ]);
   });
 
+  it('looks at once where it is asked to, and goes on at the fast interval only where what it finds speaks against the verdict', () => {
+    let alive = true;
+    const { clock, prober, probes, verdicts } = setUp(() => ({ afterMs: 1, answer: alive ? PASS : REFUSED }));
+    prober.track(target(1));
+    clock.advance(20_000);
+    const before = probes.starts.length;
+    prober.look(1);
+    clock.advance(1000);
+    expect(probes.starts.length).toBe(before + 1);
+    clock.advance(9000);
+    expect(probes.starts.length).toBeLessThanOrEqual(before + 3);
+
+    alive = false;
+    prober.reportSuccess(1);
+    const diedMs = clock.now();
+    prober.look(1);
+    clock.advance(2100);
+    expect(verdicts.at(-1)).toMatchObject({ key: 1, state: 'failing' });
+    expect(verdicts.at(-1)!.atMs - diedMs).toBeLessThanOrEqual(2100);
+    prober.look(2);
+  });
+
+  it('spreads the looks at thousands of instances', () => {
+    const { clock, prober, probes } = setUp(answering, { limits: { firstProbesPerSecond: 1000 } });
+    for (let key = 0; key < 3000; key++) prober.track(target(key));
+    clock.advance(4000);
+    const before = probes.starts.length;
+    for (let key = 0; key < 3000; key++) prober.look(key);
+    clock.advance(200);
+    expect(probes.starts.length - before).toBeLessThan(1000);
+  });
+
   it('keeps a new instance that does not answer down, and calls it failing after the threshold', () => {
     const { clock, prober, verdicts } = setUp(refusing);
     prober.track(target(1));
