@@ -113,6 +113,7 @@ async function scraping(services: number, perService: number, traffic: boolean):
   const sources = Array.from({ length: services }, (_, at): ServiceSource => ({
     name: `service-${at}`,
     panic: false,
+    fallback: false,
     instances: () => members.slice(at * perService, (at + 1) * perService),
   }));
   const metrics = metricsFor(count);

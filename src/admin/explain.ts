@@ -39,6 +39,8 @@ export function explain(service: ServiceDetail, deps: AdminDeps, question: Expla
     available: view.available,
     takingTraffic: view.slots.length,
     panic: service.panic,
+    fallback: service.regime.fallback,
+    mode: service.regime.mode,
     balancer: service.policy.balancer,
     instances,
     omitted: members.length - instances.length,
@@ -72,11 +74,16 @@ function since(forMs: number | undefined): string {
   return forMs === undefined ? '' : `, since ${ageText(forMs)}`;
 }
 
+const DESPITE: ReadonlyMap<string, string> = new Map([
+  ['panic', ', only because panic ignores probe verdicts'],
+  ['fallback', ', only because nobody else is available'],
+]);
+
 function concludeInstance(service: string, instance: InstanceExplanation | undefined): string {
   if (!instance) return `${service}: no such instance`;
   const name = `${service}/${instance.id}`;
   if (instance.traffic === 'full') {
-    const despite = instance.why === 'panic' ? ', only because panic ignores probe verdicts' : '';
+    const despite = DESPITE.get(instance.why) ?? '';
     return `${name} takes ${(instance.share * 100).toFixed(0)} % of the traffic by weight${despite}`;
   }
   const verb = instance.traffic === 'trial' ? 'takes only trials' : 'does not take traffic';
@@ -103,7 +110,8 @@ function concludeService(service: ServiceDetail, instances: readonly InstanceExp
   const rest = idle > MOST_NAMED ? `; and ${idle - MOST_NAMED} more` : '';
   const reply =
     view.empty === undefined ? '' : `; requests get 503 (${view.empty === 'all-breakers-open' ? 'UO' : 'UH'})`;
-  return `${head}${mode}${named.join('')}${rest}${reply}`;
+  const fallback = service.regime.fallback ? '; FALLBACK: only fallback instances are sent to' : '';
+  return `${head}${mode}${fallback}${named.join('')}${rest}${reply}`;
 }
 
 function count(instances: number): string {

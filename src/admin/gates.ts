@@ -1,5 +1,6 @@
 import type { CheckEvidence } from '../health/evidence.ts';
 import type { Member } from '../upstream/directory.ts';
+import { isFallback } from '../upstream/fallback.ts';
 import type { GateReport as GateFacts, InstanceReport as MemberFacts } from '../upstream/explain.ts';
 import { ageText } from './age.ts';
 import type { AdminDeps } from './deps.ts';
@@ -17,7 +18,7 @@ export function gatesOf(member: Member, facts: MemberFacts, report: InstanceRepo
     const forMs = deps.clock.wall() - gate.sinceMs;
     return { gate: gate.gate, verdict, text: gate.state, forMs, evidence: [], ...wordsOf(gate, member, facts, deps) };
   });
-  return [...gates, balancerGate(member, facts, report)];
+  return [...gates, ...fallbackGate(member, facts), balancerGate(member, facts, report)];
 }
 
 type Words = Partial<Pick<GateReport, 'verdict' | 'text' | 'evidence'>>;
@@ -46,7 +47,10 @@ function registered(gate: GateFacts, { instance, leaving }: Member, deps: Deps):
     return `${origin.registry}${alias}: ${origin.state}, since ${age}${weight}${held}`;
   });
   if (leaving) return { verdict: 'stop', text: 'no longer registered, finishes what is in flight', evidence };
-  return { text: gate.note === undefined ? gate.state : `${gate.state}: ${gate.note}`, evidence };
+  const text = gate.note === undefined ? gate.state : `${gate.state}: ${gate.note}`;
+  if (isFallback(instance)) return { text: 'configured as fallback' };
+  if (!gate.passes || gate.state !== 'down') return { text, evidence };
+  return { verdict: 'overruled', text: `${text}; its probes pass, and the mode is trust-probes`, evidence };
 }
 
 function breaker(gate: GateFacts, member: Member, facts: MemberFacts, deps: Deps): Words {
@@ -65,11 +69,14 @@ function breaker(gate: GateFacts, member: Member, facts: MemberFacts, deps: Deps
 function probe(gate: GateFacts, member: Member, facts: MemberFacts, deps: Deps): Words {
   const checks = deps.probesOf(member)?.checks ?? [];
   const evidence = checks.map((check) => checkText(check, deps));
-  if (gate.passes) return { evidence };
+  const passing = gate.state === 'passing' || gate.state === 'degraded';
+  if (passing) return { evidence };
   const blamed = checks.find((check) => check.state !== 'passing' && check.state !== 'degraded');
   const seen = blamed?.last === undefined ? '' : `, ${blamed.last.text}`;
   const note = gate.note === undefined ? '' : ` (${gate.note})`;
-  return { verdict: facts.why === 'panic' ? 'overruled' : 'stop', text: `${gate.state}${seen}${note}`, evidence };
+  const text = `${gate.state}${seen}${note}`;
+  if (gate.passes) return { verdict: 'overruled', text: `${text}; the mode is trust-registry`, evidence };
+  return { verdict: facts.why === 'panic' ? 'overruled' : 'stop', text, evidence };
 }
 
 function checkText(check: CheckEvidence, deps: Deps): string {
@@ -86,6 +93,14 @@ function checkText(check: CheckEvidence, deps: Deps): string {
   const ignored = discarded === undefined ? '' : `; not counted: ${discarded}`;
   const name = check.name === check.type ? check.name : `${check.name} (${check.type})`;
   return `${name}: ${check.state}, ${seen}${next}${ignored}`;
+}
+
+function fallbackGate({ service }: Member, { fallback }: MemberFacts): readonly GateReport[] {
+  if (!fallback) return [];
+  const inUse = service.view.fallback;
+  const text = inUse ? 'in use: nobody else is available' : 'in reserve: others are available';
+  const evidence = [`${count(service.view.available, 'registered instance')} available`];
+  return [{ gate: 'fallback', verdict: inUse ? 'pass' : 'stop', text, evidence }];
 }
 
 function balancerGate(member: Member, facts: MemberFacts, report: InstanceReport): GateReport {

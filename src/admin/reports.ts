@@ -1,3 +1,4 @@
+import type { AvailabilityMode } from '../core/policy.ts';
 import type { TimelineEvent } from '../telemetry/timeline.ts';
 import type { Panic, Traffic, Why } from '../upstream/availability.ts';
 
@@ -55,11 +56,11 @@ export interface InstanceReport {
   readonly share: number;
 }
 
-/** `pass`; `stop`: no traffic because of this; `trial`: one request at a time; `overruled`: would stop, but for panic. */
+/** `pass`; `stop`: no traffic because of this; `trial`: one request at a time; `overruled`: would stop, but has no say now. */
 export type GateVerdict = 'pass' | 'stop' | 'trial' | 'overruled';
 
 export interface GateReport {
-  readonly gate: 'registered' | 'drain' | 'ejection' | 'breaker' | 'probe' | 'balancer';
+  readonly gate: 'registered' | 'drain' | 'ejection' | 'breaker' | 'probe' | 'fallback' | 'balancer';
   readonly verdict: GateVerdict;
   /** One line for people. */
   readonly text: string;
@@ -85,6 +86,10 @@ export interface ExplainReport {
   readonly available: number;
   readonly takingTraffic: number;
   readonly panic: Panic;
+  /** Its fallback instances have the traffic. */
+  readonly fallback: boolean;
+  /** Whose word on an instance holds. */
+  readonly mode: AvailabilityMode;
   readonly balancer: string;
   readonly instances: readonly InstanceExplanation[];
   readonly omitted: number;

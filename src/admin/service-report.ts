@@ -93,5 +93,5 @@ export function* everyMember(service: ServiceDetail): Generator<Member> {
 
 /** What a member may have now; cheap enough to be asked of all members of a service. */
 export function trafficOf(member: Member, service: ServiceDetail, { fleet }: Source): Traffic {
-  return member.leaving ? 'none' : availability(fleet.columns.standing(member.slot), service.panic).traffic;
+  return member.leaving ? 'none' : availability(fleet.columns.standing(member.slot), service.regime).traffic;
 }

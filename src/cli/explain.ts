@@ -49,7 +49,7 @@ function instanceText(instance: InstanceExplanation, nowWallMs: number): string 
   return `${printable(title)}\n${gates.join('')}${historyText(instance.history, nowWallMs)}`;
 }
 
-const MARKS: Readonly<Record<GateVerdict, string>> = { pass: 'ok', stop: 'STOP', trial: 'trial', overruled: 'panic' };
+const MARKS: Readonly<Record<GateVerdict, string>> = { pass: 'ok', stop: 'STOP', trial: 'trial', overruled: 'moot' };
 
 function gateText({ gate, verdict, text, forMs, evidence }: GateReport): string {
   const age = forMs === undefined ? '' : ` (for ${ageText(forMs)})`;

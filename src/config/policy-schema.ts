@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type { ServicePolicy } from '../core/policy.ts';
-import { hostPattern } from './addresses.ts';
+import { addressOf } from '../core/instance.ts';
+import { ENDPOINT_RULE, hostPattern, hostPort } from './addresses.ts';
 import { health } from './check-schema.ts';
 import { availability, breaker, hang, retry, slowStart } from './resilience-schema.ts';
 import { anyNumber, choice, count, duration, flag } from './scalars.ts';
@@ -90,7 +91,12 @@ const shape = {
   ),
 };
 
-const SERVICE_ONLY = new Map([['hosts', 'belongs to a service under `services`: a host name leads to one service']]);
+const SERVICE_ONLY = new Map([
+  ['hosts', 'belongs to a service under `services`: a host name leads to one service'],
+  ['fallback', 'belongs to a service under `services`: its addresses must be able to stand in for that one'],
+]);
+/** More would be a fleet of its own, which belongs in a registry. */
+const MAX_FALLBACK = 100;
 
 /** `defaults`. */
 export const defaultsSchema = group(shape, SERVICE_ONLY).prefault({});
@@ -101,12 +107,19 @@ export const serviceSchema = group({
     description:
       'Host names the service answers at, besides its own under `gateway.domain`. `*.example.com` takes every name below; an exact name goes before it. None leaves the one name.',
   }),
+  fallback: anyNumber(hostPort(ENDPOINT_RULE))
+    .prefault([])
+    .refine((given) => given.length <= MAX_FALLBACK, `has more than ${MAX_FALLBACK} addresses`)
+    .meta({
+      description:
+        'Addresses that are sent to only while no registered instance is available: a static page, another site. They are checked as the others are. None answers 503 then; what cannot do the work of the service answers wrongly in its name.',
+    }),
   ...shape,
 }).prefault({});
 
 /** What the gateway reads of a valid policy. */
 export function toServicePolicy(
-  given: z.output<typeof defaultsSchema> & { readonly hosts?: readonly string[] },
+  given: z.output<typeof defaultsSchema> & Partial<Pick<ServicePolicy, 'hosts' | 'fallback'>>,
 ): ServicePolicy {
   const { breaker, retry, availability, slowStart, hang, timeouts } = given;
   return {
@@ -139,6 +152,7 @@ export function toServicePolicy(
       crowdFactor: hang.crowdFactor,
       crowdMinWaitMs: hang.crowdMinWait,
     },
+    fallback: [...new Map((given.fallback ?? []).map((each) => [addressOf(each), each])).values()],
     timeouts: {
       connectMs: timeouts.connect,
       responseHeadMs: timeouts.responseHead,

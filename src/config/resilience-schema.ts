@@ -96,6 +96,11 @@ export const retry = group({
 });
 
 export const availability = group({
+  mode: choice(
+    'Whose word on an instance holds. `strict` wants registry and checks to agree; `trust-registry` sends to whatever is registered as up, however dead its checks find it; `trust-probes` sends to what passes its checks, be it that its registry says down. Breakers, ejection and drain hold in any case.',
+    ['strict', 'trust-registry', 'trust-probes'],
+    'strict',
+  ),
   panicThreshold: share(
     'Below this share of available instances the verdicts of checks are ignored: that many dead at once more likely means a broken check. 0 never panics; 1 panics at the first failure.',
     {
@@ -103,6 +108,10 @@ export const availability = group({
       min: 0,
       max: 1,
     },
+  ),
+  minHealthy: count(
+    'Below this number of available instances as well, where checks are what keeps others out. 0 leaves it to the share; as many as there are panics at the first failure.',
+    { fallback: 0, min: 0, max: 100_000 },
   ),
   panicMode: choice(
     'What panic does. `route` sends to every instance all the same, some of which are dead; `reject` answers 503 and protects what is left.',

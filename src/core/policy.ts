@@ -12,6 +12,8 @@ export interface ServicePolicy {
   readonly retry: RetryPolicy;
   readonly availability: AvailabilityPolicy;
   readonly slowStart: SlowStartPolicy;
+  /** Instances that no registry knows, for when nobody else is available. */
+  readonly fallback: readonly FallbackAddress[];
   readonly hang: HangPolicy;
   readonly timeouts: ServiceTimeouts;
   /** Requests in flight to one instance; above it the instance is passed over. 0 = no limit. */
@@ -46,15 +48,30 @@ export interface RetryPolicy {
   readonly maxBodyBytes: number;
 }
 
+/**
+ * Whose word on an instance holds. `strict`: registry and probes must both be for it. `trust-registry`: probes are for
+ * people. `trust-probes`: a probe that passes overrules a registry that says `down` or `degraded`.
+ */
+export type AvailabilityMode = 'strict' | 'trust-registry' | 'trust-probes';
+
 export interface AvailabilityPolicy {
+  readonly mode: AvailabilityMode;
   /** Below this share of available instances probe verdicts are ignored. 0 = never. */
   readonly panicThreshold: number;
+  /** Below this number of them, too. 0 = the share alone decides. */
+  readonly minHealthy: number;
   /** In panic: send to everyone all the same, or answer 503. */
   readonly panicMode: 'route' | 'reject';
   /** At most this share of the instances may be ejected; always at least one may be. */
   readonly maxEjectedShare: number;
   /** What the weight of a degraded instance is multiplied by; > 0. */
   readonly degradedWeight: number;
+}
+
+/** IPv6 without brackets. */
+export interface FallbackAddress {
+  readonly host: string;
+  readonly port: number;
 }
 
 /** How an instance that becomes available takes up its work. */

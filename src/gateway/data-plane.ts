@@ -99,7 +99,8 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
   fleet.listen({
     // Whoever leaves the rotation must not keep requests that could be answered elsewhere.
     transition: (member, gate, _from, to) => {
-      const out = (gate === 'probe' && to === 'failing') || (gate === 'breaker' && to === 'open');
+      const probed = member.service.policy.availability.mode !== 'trust-registry';
+      const out = (gate === 'probe' && to === 'failing' && probed) || (gate === 'breaker' && to === 'open');
       if (out) queueMicrotask(() => proxy.moveOff(member));
     },
     freed: (member) => {

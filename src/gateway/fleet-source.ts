@@ -8,7 +8,8 @@ export function fleetSource(fleet: Fleet): FleetSource {
     figures: fleet.figures,
     *services() {
       for (const service of fleet.services.values()) {
-        yield { name: service.name, panic: service.panic !== 'off', instances: () => instancesOf(service) };
+        const { panic, fallback } = service.view;
+        yield { name: service.name, panic, fallback, instances: () => instancesOf(service) };
       }
     },
   };

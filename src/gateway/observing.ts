@@ -2,6 +2,7 @@ import type { DeregistrationReason } from '../telemetry/closed-sets.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { Timeline } from '../telemetry/timeline.ts';
 import type { Member } from '../upstream/directory.ts';
+import { isFallback } from '../upstream/fallback.ts';
 import type { Fleet } from '../upstream/fleet.ts';
 import type { FleetRouter } from './router.ts';
 
@@ -23,11 +24,22 @@ export function observeFleet(options: {
   });
   fleet.listen({
     added: (member) => {
-      router.metersOf(member.service.name)?.registration();
+      const configured = isFallback(member.instance);
+      if (!configured) router.metersOf(member.service.name)?.registration();
       const evidence = `${member.instance.host} port ${member.instance.port}`;
-      timeline.add({ kind: 'registered', ...of(member), to: 'registered', cause: 'a registry has it', evidence });
+      timeline.add({
+        kind: 'registered',
+        ...of(member),
+        to: 'registered',
+        cause: configured ? 'configured as fallback' : 'a registry has it',
+        evidence,
+      });
     },
     removed: (member) => {
+      if (isFallback(member.instance)) {
+        timeline.add({ kind: 'deregistered', ...of(member), to: 'deregistered', cause: 'configured no longer' });
+        return;
+      }
       const reason = reasonOf(member.service.name, member.instance.id);
       router.metersOf(member.service.name)?.deregistration(reason ?? 'deregistered');
       const cause = reason ?? 'no registry has it any more';
@@ -49,10 +61,21 @@ export function observeFleet(options: {
       log.info(`${gate} changed`, { ...of(member), from, to, cause });
     },
     panic: (service, on) => {
-      const to = on ? 'panic' : 'calm';
-      timeline.add({ kind: 'panic', service: service.name, to, cause: 'share of available instances' });
+      const [from, to] = on ? ['calm', 'panic'] : ['panic', 'calm'];
+      const { available, registered } = service.view;
+      const evidence = `${available} available of ${registered}`;
+      timeline.add({ kind: 'panic', service: service.name, from, to, cause: 'share of available instances', evidence });
       if (on) log.warn('panic: too few instances are available, probe verdicts are ignored', { service: service.name });
       else log.info('panic is over', { service: service.name });
+    },
+    fallback: (service, on) => {
+      const { available, registered } = service.view;
+      const cause = on ? 'no registered instance is available' : 'others are available again';
+      const evidence = `${available} available of ${registered}`;
+      const [from, to] = on ? ['in reserve', 'in use'] : ['in use', 'in reserve'];
+      timeline.add({ kind: 'fallback', service: service.name, from, to, cause, evidence });
+      if (on) log.warn('fallback: only fallback instances are available', { service: service.name });
+      else log.info('fallback instances are needed no longer', { service: service.name });
     },
   });
 }

@@ -79,7 +79,8 @@ export class Attempt {
   #pick(route: Route, preferTrial: boolean): number {
     const { service } = route;
     const { view } = service;
-    if (view.trials.length > 0 && (preferTrial || view.slots.length === 0)) {
+    // Fallback instances are nobody's peers: whoever may come back for them is tried with any request.
+    if (view.trials.length > 0 && (preferTrial || view.slots.length === 0 || view.fallback)) {
       const trial = service.takeTrial();
       if (trial >= 0 && !this.#wasTried(trial)) return trial;
     }

@@ -108,6 +108,7 @@ export async function fleetFamilies(
 ): Promise<readonly Family[]> {
   const instances = new Family(SERIES.instances);
   const panic = new Family(SERIES.panic);
+  const fallback = new Family(SERIES.fallback);
   const rows = new InstanceRows(fleet.figures, limit.enabled ? limit.limit : 0);
   const crowd = new Map<string, number>();
   let named = 0;
@@ -126,6 +127,7 @@ export async function fleetFamilies(
     if (named < slots.capacity && !slots.isCrowdedOut(service.name)) {
       named++;
       panic.sample(serviceLabel, service.panic ? 1 : 0);
+      fallback.sample(serviceLabel, service.fallback ? 1 : 0);
       writeStandings(instances, serviceLabel, counts);
     } else {
       for (const [standing, count] of counts) crowd.set(standing, (crowd.get(standing) ?? 0) + count);
@@ -136,7 +138,7 @@ export async function fleetFamilies(
   omitted.sample('', limit.enabled ? rows.omitted : 0);
   const crowded = new Family(SERIES.servicesOmitted);
   crowded.sample('', slots.crowdedOut);
-  return [instances, panic, ...rows.families(), omitted, crowded];
+  return [instances, panic, fallback, ...rows.families(), omitted, crowded];
 }
 
 function writeStandings(family: Family, service: string, counts: ReadonlyMap<string, number>): void {

@@ -10,6 +10,8 @@ export interface FleetSource {
 export interface ServiceSource {
   readonly name: string;
   readonly panic: boolean;
+  /** Its fallback instances are in use. */
+  readonly fallback: boolean;
   /** Those that still have requests in flight after their removal included; each id once. */
   instances(): Iterable<InstanceSource>;
 }

@@ -103,6 +103,12 @@ export const SERIES = {
     ['service'],
     '1 while too few instances of the service are available and probe verdicts are ignored.',
   ),
+  fallback: series(
+    'gauge',
+    'fallback',
+    ['service'],
+    '1 while no registered instance of the service is available and its fallback instances have the traffic.',
+  ),
   probes: series('counter', 'probes_total', ['service', 'type', 'result'], 'Probes that have ended, by result.'),
   probeDuration: series('histogram', 'probe_duration_seconds', ['type'], 'Time that probes took.'),
   probeLag: series('histogram', 'probe_lag_seconds', [], 'How late probes began, measured from when they were due.'),

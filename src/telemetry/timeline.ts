@@ -10,6 +10,8 @@ export type TimelineKind =
   | 'probe'
   /** Of a whole service: panic begins or ends. */
   | 'panic'
+  /** Of a whole service: its fallback instances come into use, or are needed no longer. */
+  | 'fallback'
   /** Of a registry: lost, back, resynced, a change held back. */
   | 'registry'
   | 'config';

@@ -3,7 +3,7 @@ import type { Breaker, Permit } from '../breaker/breaker.ts';
 import type { HealthState } from '../core/health.ts';
 import type { Instance } from '../core/instance.ts';
 import type { ServicePolicy } from '../core/policy.ts';
-import type { Panic } from './availability.ts';
+import type { Panic, Regime } from './availability.ts';
 import type { View } from './view.ts';
 
 /** What the data path reads of an instance, on whatever thread. */
@@ -56,6 +56,8 @@ export interface ServiceState extends RoutedService {
 /** The rest of it, for those who look after it. */
 export interface ServiceDetail extends ServiceState {
   /** As of the current view. */
+  readonly regime: Regime;
+  /** Of the regime. */
   readonly panic: Panic;
   /** Removed ones that still have requests in flight. An id may be among these and, anew, among the members. */
   readonly leaving: ReadonlySet<Member>;

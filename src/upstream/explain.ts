@@ -1,5 +1,15 @@
-import { addressOf } from '../core/instance.ts';
-import { availability, type Gate, GATES, type Standing, type Traffic, type Why } from './availability.ts';
+import { addressOf, type Instance } from '../core/instance.ts';
+import type { AvailabilityMode } from '../core/policy.ts';
+import {
+  availability,
+  type Gate,
+  GATES,
+  isVouchedFor,
+  isWanted,
+  type Standing,
+  type Traffic,
+  type Why,
+} from './availability.ts';
 import type { StandingColumns } from './columns.ts';
 import type { Member, ServiceDetail } from './directory.ts';
 import type { Figures } from './figures.ts';
@@ -25,6 +35,7 @@ export interface InstanceReport {
   readonly weight: number;
   readonly weightFactors: WeightFactors;
   readonly leaving: boolean;
+  readonly fallback: boolean;
   readonly traffic: Traffic;
   readonly why: Why | 'leaving';
   readonly gates: readonly GateReport[];
@@ -57,7 +68,7 @@ export function explainMember(
   const standing = columns.standing(slot);
   const { traffic, why } = leaving
     ? ({ traffic: 'none', why: 'leaving' } as const)
-    : availability(standing, service.panic);
+    : availability(standing, service.regime);
   return {
     id: instance.id,
     address: addressOf(instance),
@@ -65,9 +76,14 @@ export function explainMember(
     weight: figures.weight[slot] ?? 0,
     weightFactors: weight,
     leaving,
+    fallback: standing.fallback,
     traffic,
     why,
-    gates: GATES.map((gate) => ({ gate, ...judge(gate, standing, member), sinceMs: columns.since(slot, gate) })),
+    gates: GATES.map((gate) => ({
+      gate,
+      ...judge(gate, standing, member.instance, service.regime.mode),
+      sinceMs: columns.since(slot, gate),
+    })),
     inflight: figures.inflight[slot] ?? 0,
     breaker: breakerReport(member, figures, nowMs),
   };
@@ -82,10 +98,12 @@ function breakerReport(member: Member, figures: Figures, nowMs: number): Instanc
   return { ...counts, openForMs: untilMs === undefined ? undefined : Math.max(0, untilMs - nowMs) };
 }
 
-function judge(gate: Gate, standing: Standing, member: Member): Pick<GateReport, 'state' | 'passes' | 'note'> {
+type Judgement = Pick<GateReport, 'state' | 'passes' | 'note'>;
+
+function judge(gate: Gate, standing: Standing, { stateReason }: Instance, mode: AvailabilityMode): Judgement {
   switch (gate) {
     case 'registered':
-      return { state: standing.registered, passes: standing.registered !== 'down', note: member.instance.stateReason };
+      return { state: standing.registered, passes: isWanted(standing, mode), note: stateReason };
     case 'drain':
       return flag(standing.drained, 'drained');
     case 'ejection':
@@ -93,14 +111,13 @@ function judge(gate: Gate, standing: Standing, member: Member): Pick<GateReport,
     case 'breaker':
       return { state: standing.breaker, passes: standing.breaker !== 'open', note: undefined };
     case 'probe': {
-      const passes = standing.probe === 'passing' || standing.probe === 'degraded';
       const note = standing.passedOnce ? undefined : 'no probe has succeeded yet';
-      return { state: standing.probe, passes, note };
+      return { state: standing.probe, passes: isVouchedFor(standing, mode), note };
     }
   }
 }
 
-function flag(set: boolean, word: string): Pick<GateReport, 'state' | 'passes' | 'note'> {
+function flag(set: boolean, word: string): Judgement {
   return { state: set ? word : IN_ROTATION, passes: !set, note: undefined };
 }
 

@@ -18,6 +18,8 @@ export interface FleetListener {
   freed?(member: Member): void;
   viewChanged?(service: ServiceDetail, previous: View): void;
   panic?(service: ServiceDetail, on: boolean): void;
+  /** Its fallback instances come into use, or are needed no longer. */
+  fallback?(service: ServiceDetail, on: boolean): void;
   /** `to` are the words of `explain`. */
   transition?(member: Member, gate: Gate, from: string, to: string, cause: string): void;
   /** There is no slot for it, or no room for its service. */

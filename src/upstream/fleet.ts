@@ -10,6 +10,7 @@ import { StandingColumns } from './columns.ts';
 import { type Barrier, Departures } from './departures.ts';
 import type { Member, ServiceDetail } from './directory.ts';
 import { explainMember, IN_ROTATION, type InstanceReport } from './explain.ts';
+import { fallbackInstances, isFallback } from './fallback.ts';
 import type { Figures } from './figures.ts';
 import { type FleetListener, FleetListeners } from './fleet-listener.ts';
 import { type FleetBase, MemberRecord } from './member-record.ts';
@@ -139,6 +140,12 @@ export class Fleet implements FleetBase {
    * as unknown. Undefined where it was refused.
    */
   upsert(instance: Instance): Member | undefined {
+    if (!isFallback(instance)) return this.#place(instance);
+    this.#listeners.tell((listener) => listener.refused?.(instance));
+    return undefined;
+  }
+
+  #place(instance: Instance): Member | undefined {
     const wallMs = this.clock.wall();
     let member = this.#upsert(instance, wallMs);
     if (!member) {
@@ -158,22 +165,26 @@ export class Fleet implements FleetBase {
   /** False where there is no such instance. */
   remove(service: string, id: string): boolean {
     const member = this.#table.byName.get(service)?.members.get(id);
-    if (member) this.#remove(member);
-    return member !== undefined;
+    if (!member || isFallback(member.instance)) return false;
+    this.#remove(member);
+    return true;
   }
 
-  /** Makes the instances of the service (all of them of this service) exactly these; those that were there already keep their state. */
+  /**
+   * Makes the registered instances of the service (all of them of this service) exactly these; those that were there
+   * already keep their state.
+   */
   reset(name: string, instances: readonly Instance[]): void {
     const wallMs = this.clock.wall();
     const reset = ++this.#resets;
     const refused: Instance[] = [];
     for (const instance of instances) {
-      const member = this.#upsert(instance, wallMs);
+      const member = isFallback(instance) ? undefined : this.#upsert(instance, wallMs);
       if (member) member.seen = reset;
       else refused.push(instance);
     }
     const members = this.#table.byName.get(name)?.members.values() ?? [];
-    for (const member of members) if (member.seen !== reset) this.#remove(member);
+    for (const member of members) if (member.seen !== reset && !isFallback(member.instance)) this.#remove(member);
     for (const instance of refused) this.upsert(instance);
   }
 
@@ -301,13 +312,25 @@ export class Fleet implements FleetBase {
   #setPolicy(service: ServiceRecord, policy: ServicePolicy): void {
     const { breaker, availability } = service.policy;
     this.#table.setPolicy(service, policy);
+    if (policy.availability.mode !== availability.mode) service.countAnew();
+    this.#setFallback(service);
     if (breaker.enabled && !policy.breaker.enabled) {
       for (const member of service.members.values()) this.#switchBreakerOff(member);
     }
-    if (policy.availability.degradedWeight !== availability.degradedWeight) {
+    const { degradedWeight, mode } = availability;
+    if (policy.availability.degradedWeight !== degradedWeight || policy.availability.mode !== mode) {
       for (const member of service.members.values()) this.#weighing.weigh(member);
     }
     this.#publisher.touch(service);
+  }
+
+  #setFallback(service: ServiceRecord): void {
+    const wanted = new Map(fallbackInstances(service.name, service.policy).map((each) => [each.id, each]));
+    for (const member of service.members.values()) {
+      const { instance } = member;
+      if (isFallback(instance) && !wanted.delete(instance.id)) this.#remove(member);
+    }
+    for (const instance of wanted.values()) this.#place(instance);
   }
 
   #switchBreakerOff(member: MemberRecord): void {
@@ -319,7 +342,7 @@ export class Fleet implements FleetBase {
   #add(service: ServiceRecord, instance: Instance, wallMs: number): MemberRecord {
     const member = this.#slots.take((slot) => new MemberRecord(slot, service, instance, this));
     this.figures.clear(member.slot);
-    this.columns.begin(member.slot, NEW_CODES[instance.state], wallMs);
+    this.columns.begin(member.slot, isFallback(instance) ? NEW_FALLBACK : NEW_CODES[instance.state], wallMs);
     service.add(member);
     this.#weighing.added(member);
     this.#publisher.touch(service);
@@ -388,7 +411,7 @@ export class Fleet implements FleetBase {
     if (member.leaving) return true;
     member.service.recount(member, from, to);
     this.#weighing.changed(member, from);
-    if (!sameToViews(from, to)) this.#publisher.touch(member.service);
+    if (!sameToViews(member.service.policy.availability.mode, from, to)) this.#publisher.touch(member.service);
     return true;
   }
 
@@ -402,6 +425,9 @@ export class Fleet implements FleetBase {
     this.#table.retire(service);
     if ((panic === 'off') !== (service.panic === 'off')) {
       this.#listeners.tell((listener) => listener.panic?.(service, service.panic !== 'off'));
+    }
+    if (service.view.fallback !== previous.fallback) {
+      this.#listeners.tell((listener) => listener.fallback?.(service, service.view.fallback));
     }
   }
 
@@ -417,8 +443,11 @@ const NEW_CODES: Readonly<Record<RegisteredState, number>> = {
   down: newCode('down'),
 };
 
-function newCode(registered: RegisteredState): number {
-  return pack({ registered, probe: 'unknown', breaker: 'closed', ejected: false, drained: false, passedOnce: false });
+const NEW_FALLBACK = newCode('up', true);
+
+function newCode(registered: RegisteredState, fallback = false): number {
+  const reasons = { registered, probe: 'unknown', breaker: 'closed', ejected: false, drained: false } as const;
+  return pack({ ...reasons, passedOnce: false, fallback });
 }
 
 function sameAddress(one: Instance, other: Instance): boolean {

@@ -1,7 +1,7 @@
 import type { Balancer } from '../balance/balancer.ts';
 import type { BreakerColumns } from '../breaker/columns.ts';
 import type { ServicePolicy } from '../core/policy.ts';
-import { COUNTED, type Counted, FACTS, type Panic, panicOf, TRAFFIC } from './availability.ts';
+import { COUNTED, type Counted, FACTS, type Panic, type Regime, regimeOf, trafficIn } from './availability.ts';
 import type { ServiceDetail } from './directory.ts';
 import type { MemberRecord } from './member-record.ts';
 import { SortedSlots } from './sorted-slots.ts';
@@ -20,7 +20,7 @@ export class ServiceRecord implements ServiceDetail {
   balancer: Balancer;
   configured = false;
   view: View;
-  panic: Panic = 'off';
+  regime: Regime;
   readonly members = new Map<string, MemberRecord>();
   readonly leaving = new Set<MemberRecord>();
   /** Removed since the view was made, which may still list them. */
@@ -42,6 +42,7 @@ export class ServiceRecord implements ServiceDetail {
     broken: 0,
     brokenInPanic: 0,
     degraded: 0,
+    spare: 0,
   };
   readonly #bySlot: readonly (MemberRecord | undefined)[];
   readonly #codes: Uint16Array;
@@ -69,7 +70,12 @@ export class ServiceRecord implements ServiceDetail {
     this.#bySlot = bySlot;
     this.#codes = codes;
     this.#breakers = breakers;
+    this.regime = { mode: this.policy.availability.mode, panic: 'off', fallback: false };
     this.view = buildView(this.#frame(0), new Int32Array(0), codes);
+  }
+
+  get panic(): Panic {
+    return this.regime.panic;
   }
 
   add(member: MemberRecord): void {
@@ -95,6 +101,12 @@ export class ServiceRecord implements ServiceDetail {
     this.#touch(member.slot);
     this.#count(from, -1);
     this.#count(to, 1);
+  }
+
+  /** The mode of the service is another one: every member counts for something else. */
+  countAnew(): void {
+    for (const what of COUNTED) this.counts[what] = 0;
+    for (const { slot } of this.members.values()) this.#count(this.#codes[slot] as number, 1);
   }
 
   addWeight(weight: number, members: 1 | -1): void {
@@ -126,9 +138,11 @@ export class ServiceRecord implements ServiceDetail {
   }
 
   publish(nowMs: number): void {
-    const panic = panicOf(this.counts, this.policy.availability);
-    const patch = panic === this.panic && this.#touched.length <= MAX_TOUCHED;
-    this.panic = panic;
+    const regime = regimeOf(this.counts, this.policy.availability);
+    const { mode, panic, fallback } = this.regime;
+    const same = regime.mode === mode && regime.panic === panic && regime.fallback === fallback;
+    const patch = same && this.#touched.length <= MAX_TOUCHED;
+    if (!same) this.regime = regime;
     const frame = this.#frame(this.view.revision + 1);
     this.view = patch
       ? patchView(frame, this.view, this.#touched, (slot) => this.#kindOf(slot))
@@ -140,9 +154,9 @@ export class ServiceRecord implements ServiceDetail {
   }
 
   #frame(revision: number): ViewFrame {
-    const { name: service, counts, panic } = this;
+    const { name: service, counts, regime } = this;
     const uniform = this.#weights.size <= 1 && counts.degraded === 0 && this.ramping === 0;
-    return { service, revision, counts, panic, registered: this.members.size, uniform };
+    return { service, revision, counts, regime, registered: this.members.size, uniform };
   }
 
   #touch(slot: number): void {
@@ -153,11 +167,12 @@ export class ServiceRecord implements ServiceDetail {
   #kindOf(slot: number): number | undefined {
     const member = this.#bySlot[slot];
     if (member?.service !== this || member.leaving) return undefined;
-    return TRAFFIC[this.panic][this.#codes[slot] as number];
+    return trafficIn(this.regime)[this.#codes[slot] as number];
   }
 
   #count(code: number, by: 1 | -1): void {
-    for (let facts = FACTS[code] as number, at = 0; facts !== 0; facts >>= 1, at++) {
+    const { mode } = this.policy.availability;
+    for (let facts = FACTS[mode][code] as number, at = 0; facts !== 0; facts >>= 1, at++) {
       if (facts & 1) this.counts[COUNTED[at] as Counted] += by;
     }
   }

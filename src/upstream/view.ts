@@ -1,5 +1,5 @@
 import type { Candidates } from '../balance/balancer.ts';
-import { FULL, type Panic, TRAFFIC, TRIAL } from './availability.ts';
+import { FULL, type Regime, trafficIn, TRIAL } from './availability.ts';
 import { withChanges } from './sorted-slots.ts';
 
 /** Why a view has nobody for ordinary traffic. */
@@ -22,12 +22,14 @@ export interface View extends Candidates {
   readonly trials: Int32Array;
   /** All weights of `slots` are the same. May be false although they are. */
   readonly uniform: boolean;
-  /** Members in the registries' tables, whatever their state. */
+  /** Members in the registries' tables and fallback instances, whatever their state. */
   readonly registered: number;
-  /** Members that may have full traffic by their own state, panic aside. */
+  /** Registered members that may have full traffic by their own state, panic aside. */
   readonly available: number;
   /** Too few are available: probe verdicts are ignored (`slots` is fuller), or all is rejected (`slots` is empty). */
   readonly panic: boolean;
+  /** Nobody else is available: `slots` are the service's fallback instances. */
+  readonly fallback: boolean;
   /** Defined exactly when `slots` is empty; `trials` may still have someone. */
   readonly empty: EmptyReason | undefined;
 }
@@ -43,6 +45,7 @@ export function emptyView(service: string): View {
     registered: 0,
     available: 0,
     panic: false,
+    fallback: false,
     empty: 'none-registered',
   };
 }
@@ -56,7 +59,7 @@ export interface ViewFrame {
   readonly revision: number;
   readonly registered: number;
   readonly counts: Counts;
-  readonly panic: Panic;
+  readonly regime: Regime;
   readonly uniform: boolean;
 }
 
@@ -70,7 +73,7 @@ let scratch = new Int32Array(1024);
  * members, ascending; `codes` their `pack`ed standings, by slot.
  */
 export function buildView(frame: ViewFrame, members: Int32Array, codes: Uint16Array): View {
-  const traffic = TRAFFIC[frame.panic];
+  const traffic = trafficIn(frame.regime);
   const count = members.length;
   if (scratch.length < count) scratch = new Int32Array(2 * count);
   let full = 0;
@@ -89,7 +92,7 @@ export function buildView(frame: ViewFrame, members: Int32Array, codes: Uint16Ar
   );
 }
 
-/** As `buildView`, from a view of the same mode since which nobody but `touched` has changed. */
+/** As `buildView`, from a view of the same regime since which nobody but `touched` has changed. */
 export function patchView(
   frame: ViewFrame,
   previous: View,
@@ -113,12 +116,13 @@ function framed(frame: ViewFrame, slots: Int32Array, trials: Int32Array): View {
     uniform: frame.uniform,
     registered: frame.registered,
     available: frame.counts.available,
-    panic: frame.panic !== 'off',
+    panic: frame.regime.panic !== 'off',
+    fallback: frame.regime.fallback,
     empty: slots.length > 0 ? undefined : reasonOf(frame),
   };
 }
 
-function reasonOf({ registered, counts, panic }: ViewFrame): EmptyReason {
+function reasonOf({ registered, counts, regime: { panic } }: ViewFrame): EmptyReason {
   if (registered === 0) return 'none-registered';
   if (panic === 'reject' && counts.available > 0) return 'none-available';
   return (panic === 'route' ? counts.brokenInPanic : counts.broken) > 0 ? 'all-breakers-open' : 'none-available';

@@ -65,7 +65,7 @@ export class Weighing {
 
   /** Its standing was `from` before. Whoever becomes available starts slowly, whatever kept it out. */
   changed(member: MemberRecord, from: number): void {
-    const was = (FACTS[from] as number) & AVAILABLE;
+    const was = (FACTS[member.service.policy.availability.mode][from] as number) & AVAILABLE;
     const is = this.#factsOf(member) & AVAILABLE;
     if (is > was) this.#ramps.begin(member);
     else if (is < was) this.#ramps.end(member);
@@ -82,6 +82,6 @@ export class Weighing {
   }
 
   #factsOf(member: MemberRecord): number {
-    return FACTS[this.#options.codes[member.slot] as number] as number;
+    return FACTS[member.service.policy.availability.mode][this.#options.codes[member.slot] as number] as number;
   }
 }

@@ -88,6 +88,44 @@ describe('the conclusion', () => {
 });
 
 describe('gate by gate', () => {
+  test('a fallback instance says whether it is needed', async () => {
+    const it = new AdminFixture();
+    const id = 'fallback:10.9.9.9:80';
+    it.fleet.configure('web', { ...POLICY, fallback: [{ host: '10.9.9.9', port: 80 }] });
+    const a = it.add('i-1');
+    it.fleet.setProbe(it.fleet.find('web', id)!, 'passing', 'test');
+    it.fleet.flush();
+    const spare = await explained(it);
+    expect(textOf(spare, id, 'fallback')).toBe('stop: in reserve: others are available');
+    expect(textOf(spare, id, 'registered')).toBe('pass: configured as fallback');
+    expect(spare).toMatchObject({ fallback: false, mode: 'strict' });
+    expect(spare.conclusion).toBe(
+      `web: 1 of 2 instances takes traffic; ${id} does not: in reserve: others are available`,
+    );
+    it.fleet.setProbe(a, 'failing', 'test');
+    it.fleet.flush();
+    const used = await explained(it);
+    expect(textOf(used, id, 'fallback')).toBe('pass: in use: nobody else is available');
+    expect(used.conclusion).toContain('; FALLBACK: only fallback instances are sent to; i-1 does not: probe failing');
+  });
+
+  test('a gate whose word does not hold in this mode says so', async () => {
+    const it = new AdminFixture();
+    const a = it.add('a');
+    it.add('b', { state: 'down', stateReason: 'asked to rest' });
+    it.fleet.setDefaultPolicy({ ...POLICY, availability: { ...POLICY.availability, mode: 'trust-probes' } });
+    it.fleet.flush();
+    expect(textOf(await explained(it), 'b', 'registered')).toBe(
+      'overruled: down: asked to rest; its probes pass, and the mode is trust-probes',
+    );
+    it.fleet.setDefaultPolicy({ ...POLICY, availability: { ...POLICY.availability, mode: 'trust-registry' } });
+    it.fail(a, 'connect ECONNREFUSED');
+    const report = await explained(it);
+    expect(textOf(report, 'a', 'probe')).toBe('overruled: failing, connect ECONNREFUSED; the mode is trust-registry');
+    expect(report.instances.find(({ id }) => id === 'a')?.traffic).toBe('full');
+    expect(textOf(report, 'b', 'registered')).toBe('stop: down: asked to rest');
+  });
+
   test('the balancer says what a weight is made of that is not the registered one', async () => {
     const it = new AdminFixture();
     it.fleet.setDefaultPolicy({

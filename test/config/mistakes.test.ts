@@ -23,6 +23,14 @@ const CASES: readonly (readonly [string, string, readonly string[]])[] = [
     ['1:41 services.pay.health.path: belongs to checks of `type: http`'],
   ],
   [
+    'fallback under defaults, and without a port',
+    'defaults:\n  fallback: a.example:80\nservices: { a: { fallback: [a.example] } }',
+    [
+      '2:3 defaults.fallback: belongs to a service under `services`: its addresses must be able to stand in for that one',
+      '3:29 services.a.fallback[0]: wants an address such as 10.0.0.7:8080, app.internal:80 or [2001:db8::7]:8080',
+    ],
+  ],
+  [
     'hosts under defaults',
     'defaults:\n  hosts: [a.example]',
     ['2:3 defaults.hosts: belongs to a service under `services`: a host name leads to one service'],

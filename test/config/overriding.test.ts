@@ -29,6 +29,27 @@ services:
     expect(config.defaultPolicy.timeouts.responseHeadMs).toBe(10_000);
   });
 
+  it('may name addresses that stand in for its instances, each once', () => {
+    const config = load(
+      'services: { a: { fallback: ["10.0.0.7:80", "[2001:DB8::7]:80", "10.0.0.7:80"] }, b: { fallback: x.y:1 } }',
+    );
+    expect(config.services.get('a')?.fallback).toEqual([
+      { host: '10.0.0.7', port: 80 },
+      { host: '2001:db8::7', port: 80 },
+    ]);
+    expect(config.services.get('b')?.fallback).toEqual([{ host: 'x.y', port: 1 }]);
+    expect(config.defaultPolicy.fallback).toEqual([]);
+  });
+
+  it('has an availability mode and a minimum of its own', () => {
+    const config = load('services: { a: { availability: { mode: trust-probes, minHealthy: 2 } } }');
+    expect(config.services.get('a')?.availability).toEqual({
+      ...config.defaultPolicy.availability,
+      mode: 'trust-probes',
+      minHealthy: 2,
+    });
+  });
+
   it('that is only named is as the defaults say', () => {
     const config = load('defaults: { balancer: random }\nservices:\n  a:\n  b: {}\n  c: ~');
     expect([...config.services.keys()]).toEqual(['a', 'b', 'c']);

@@ -35,7 +35,9 @@ describe('the state of an instance in one word', () => {
       fc.property(anyHealth, (health) => {
         const standing = standingOf(health);
         expect(INSTANCE_STANDINGS).toContain(standing);
-        expect(isUp(standing)).toBe(availability({ ...health, passedOnce: true }, 'off').traffic === 'full');
+        const regime = { mode: 'strict', panic: 'off', fallback: false } as const;
+        const { traffic } = availability({ ...health, passedOnce: true, fallback: false }, regime);
+        expect(isUp(standing)).toBe(traffic === 'full');
       }),
     );
   });

@@ -42,7 +42,7 @@ class FakeFleet implements FleetSource {
 
   *services(): Generator<ServiceSource> {
     for (const [name, members] of this.members) {
-      yield { name, panic: this.panics.has(name), instances: () => members.values() };
+      yield { name, panic: this.panics.has(name), fallback: this.panics.has(name), instances: () => members.values() };
     }
   }
 }
@@ -126,6 +126,7 @@ describe('a scrape', () => {
       ['fairlead_instances{service="web",state="available"}', 1],
       ['fairlead_instances{service="web",state="breaker-open"}', 1],
       ['fairlead_panic{service="web"}', 1],
+      ['fairlead_fallback{service="web"}', 1],
       ['fairlead_instance_up{service="web",instance="i-1"}', 1],
       ['fairlead_instance_up{service="web",instance="i-2"}', 0],
       ['fairlead_instance_inflight{service="web",instance="i-1"}', 3],
@@ -345,7 +346,10 @@ test('a scrape gives way within a service of very many instances as well', async
   };
   const it = metrics({ clock, limit: 10_000 });
   it.connect({
-    fleet: { figures: fleet.figures, services: () => [{ name: 'web', panic: false, instances: () => members }] },
+    fleet: {
+      figures: fleet.figures,
+      services: () => [{ name: 'web', panic: false, fallback: false, instances: () => members }],
+    },
   });
   let turns = 0;
   let done = false;

@@ -40,10 +40,12 @@ const POLICIES: readonly ServicePolicy[] = [
   },
   {
     ...POLICY,
-    availability: { panicThreshold: 0, panicMode: 'route', maxEjectedShare: 1, degradedWeight: 0.25 },
+    availability: { ...POLICY.availability, panicThreshold: 0, maxEjectedShare: 1, degradedWeight: 0.25 },
     balancer: 'round-robin',
   },
   { ...POLICY, breaker: { ...POLICY.breaker, enabled: false } },
+  { ...POLICY, availability: { ...POLICY.availability, mode: 'trust-registry' } },
+  { ...POLICY, availability: { ...POLICY.availability, mode: 'trust-probes', minHealthy: 2, panicThreshold: 0 } },
 ];
 
 const service = fc.constantFrom(...SERVICES);
@@ -247,21 +249,31 @@ class Comparison {
       return;
     }
     expect([...service.members.keys()].sort()).toEqual([...known.keys()].sort());
+    const { mode, panicThreshold, minHealthy, panicMode, degradedWeight } = service.policy.availability;
     const all = [...known.values()].map((each) => {
       const member = service.members.get(each.instance.id)!;
       const { breaker } = member.health;
       const { probe, passedOnce, drained, ejected } = each;
-      expect(member.health).toEqual({ registered: each.instance.state, probe, breaker, ejected, drained, passedOnce });
-      const passes = probe === 'passing' || probe === 'degraded';
-      const wanted = each.instance.state !== 'down' && !drained;
+      expect(member.health).toEqual({
+        registered: each.instance.state,
+        probe,
+        breaker,
+        ejected,
+        drained,
+        passedOnce,
+        fallback: false,
+      });
+      const probed = probe === 'passing' || probe === 'degraded';
+      const passes = probed || mode === 'trust-registry';
+      const wanted = (each.instance.state !== 'down' || (mode === 'trust-probes' && probed)) && !drained;
       return { ...each, slot: member.slot, breaker, passes, wanted };
     });
-    const { panicThreshold, panicMode } = service.policy.availability;
     const sound = all.filter((each) => each.wanted && !each.ejected && each.breaker === 'closed');
     const available = sound.filter((each) => each.passes);
     const doubted = sound.filter((each) => !each.passes && each.passedOnce);
     const accountable = all.filter((each) => each.wanted && each.passedOnce);
-    const panic = doubted.length > 0 && available.length < panicThreshold * accountable.length;
+    const few = available.length < panicThreshold * accountable.length || available.length < minHealthy;
+    const panic = doubted.length > 0 && few;
     const routed = panic && panicMode === 'route';
     const believed = (each: (typeof all)[number]): boolean => each.passes || (routed && each.passedOnce);
     const slots = panic && !routed ? [] : sound.filter(believed);
@@ -272,9 +284,10 @@ class Comparison {
     expect([...view.slots]).toEqual(slotsOf(slots));
     expect([...view.trials]).toEqual(slotsOf(trials));
     expect([view.registered, view.available, view.panic]).toEqual([all.length, available.length, panic]);
-    const { degradedWeight } = service.policy.availability;
     const weights = all.map(({ slot, instance, probe }) => {
-      const degraded = instance.state === 'degraded' || probe === 'degraded';
+      const said = { registry: instance.state === 'degraded', probe: probe === 'degraded' };
+      const overruled = mode === 'trust-probes' && probe === 'passing';
+      const degraded = mode === 'trust-registry' ? said.registry : !overruled && (said.registry || said.probe);
       const weight = instance.weight * (degraded ? degradedWeight : 1);
       expect(this.harness.figures.weight[slot]).toBe(weight);
       return [slot, weight] as const;

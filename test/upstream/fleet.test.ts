@@ -620,6 +620,7 @@ describe('explain', () => {
       weight: 1,
       weightFactors: { registered: 1, degraded: 1, slowStart: 1 },
       leaving: false,
+      fallback: false,
       traffic: 'none',
       why: 'drained',
       inflight: 1,
