@@ -12,6 +12,8 @@ vi.setConfig({ testTimeout: long ? 200_000 : 60_000 });
 
 const PER_SECOND = 300;
 const OUTAGE_MS = long ? 60_000 : 8000;
+/** Long enough for a budget of retries to be as full as it gets. */
+const WARM_UP_MS = 4000;
 /** Of requests and attempts, so often. */
 const SAMPLE_MS = 250;
 
@@ -62,6 +64,11 @@ function worstRatio(samples: readonly Sample[], overMs: number): number {
   return worst;
 }
 
+/** The highest that the ratio of all attempts to all requests until then ever was. */
+function highestRatio(samples: readonly Sample[]): number {
+  return Math.max(...samples.map(({ requests, attempts }) => attempts / Math.max(1, requests)));
+}
+
 /** The most of these times that fall into any stretch of `withinMs`. */
 function most(times: readonly number[], withinMs: number): number {
   let from = 0;
@@ -99,7 +106,7 @@ async function outage(
   await gateway.serving('web', 4);
   const traffic = new Traffic(gateway, { perSecond: PER_SECOND });
   const counts = new Counts(gateway, traffic);
-  await pause(2000);
+  await pause(WARM_UP_MS);
   await fault.away(crowd);
   await pause(forMs);
   crowd = await fault.back(crowd);
@@ -133,7 +140,7 @@ function report(outcome: Outcome, backAtMs: number): void {
   const last = outcome.samples.at(-1);
   console.log(
     `attempts/requests: ${((last?.attempts ?? NaN) / (last?.requests ?? NaN)).toFixed(3)} in all, ` +
-      `${worstRatio(outcome.samples, 1000).toFixed(3)} in the worst second\n` +
+      `never above ${highestRatio(outcome.samples).toFixed(3)}; ${worstRatio(outcome.samples, 1000).toFixed(3)} in the worst second\n` +
       `failures: ${[...kinds].map(([kind, count]) => `${kind} ${count}`).join(', ') || 'none'}; ` +
       `the last ${Math.round(outcome.lastFailureMs)} ms after the return\n` +
       `first served after ${outcome.firstServedMs.map(Math.round).join(' ')} ms; most within 100 ms: ` +
@@ -143,7 +150,8 @@ function report(outcome: Outcome, backAtMs: number): void {
 }
 
 function expectWhole(outcome: Outcome): void {
-  expect(worstRatio(outcome.samples, 1000)).toBeLessThanOrEqual(1.2);
+  // Of all requests so far: what is saved up by those that needed no retry may be spent within a second.
+  expect(highestRatio(outcome.samples)).toBeLessThanOrEqual(1.2);
   expect(outcome.lastFailureMs).toBeLessThanOrEqual(5000);
   for (const firstMs of outcome.firstServedMs) expect(firstMs).toBeLessThanOrEqual(5000);
   for (const count of outcome.probes) expect(count).toBeLessThanOrEqual(3);
