@@ -29,6 +29,9 @@ const KNOWN = new Set(METHODS);
 const has = (fields: SeenRequest['fields'], name: string, value: RegExp): boolean =>
   fields.some(([each, text]) => each.toLowerCase() === name && value.test(text));
 
+const upgrades = ({ fields }: Pick<SeenRequest, 'fields'>): boolean =>
+  has(fields, 'connection', /upgrade/i) && has(fields, 'upgrade', /./);
+
 /** Where more of a request is accepted here than by Node, and why that is right. All of it; whatever else differs is a bug. */
 export const REQUEST_DIFFERENCES: readonly Difference<RequestDisagreement>[] = [
   {
@@ -41,9 +44,7 @@ export const REQUEST_DIFFERENCES: readonly Difference<RequestDisagreement>[] = [
     name: 'behind-upgrade',
     why: 'Behind a request with Upgrade, Node reads on only once it has answered it, and here it never answers. So does the gateway: it holds what was sent ahead until the answer says what it is.',
     example: 'GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n',
-    applies: ({ requests, error }) =>
-      error === undefined &&
-      requests.slice(0, -1).some(({ fields }) => has(fields, 'connection', /upgrade/i) && has(fields, 'upgrade', /./)),
+    applies: ({ requests, error }) => error === undefined && requests.slice(0, -1).some(upgrades),
   },
   {
     name: 'framing-in-trailers',
@@ -51,7 +52,8 @@ export const REQUEST_DIFFERENCES: readonly Difference<RequestDisagreement>[] = [
     example: 'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 5\r\n\r\n',
     applies: ({ requests, error, text }) =>
       requests.at(-1)?.framing === 2 &&
-      trailerErrors.has(error ?? '') &&
+      // Of a request with Upgrade it keeps the error to itself.
+      (error === undefined ? requests.slice(-1).some(upgrades) : trailerErrors.has(error)) &&
       /\r\n0*(?:;[^\r]*)?\r\n(?:[^\r]+\r\n)*(?:content-length|transfer-encoding)[^\r]*:/i.test(text),
   },
 ];
