@@ -26,6 +26,7 @@ Options:
   --connections N     of the closed loop; the most at once of the open   (64)
   --only A,B          just these of ${allPeers.map(({ name }) => name).join(', ')}
   --rate N            requests per second of the open loop (s2: 30 % of what HAProxy can do)
+  --instances N       of the scenarios about many instances             (100000)
   --raise             run before all other work of the machine (root), where others cannot be stopped
   --out DIR           where the result files go                          (bench/results)`;
 
@@ -40,6 +41,7 @@ export function parseOptions(argv: readonly string[], resultsDir: string): Bench
       connections: { type: 'string', default: '64' },
       only: { type: 'string' },
       rate: { type: 'string' },
+      instances: { type: 'string' },
       out: { type: 'string', default: resultsDir },
       raise: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
@@ -54,6 +56,7 @@ export function parseOptions(argv: readonly string[], resultsDir: string): Bench
     durationMs,
     connections: count('--connections', values.connections, 1000),
     ratePerS: values.rate === undefined ? undefined : count('--rate', values.rate, 1_000_000),
+    instances: values.instances === undefined ? undefined : count('--instances', values.instances, 1_000_000),
   };
   const scenarios = positionals.length === 0 ? allScenarios : named('scenario', positionals, allScenarios);
   const peers = values.only === undefined ? allPeers : named('peer', values.only.split(','), allPeers);

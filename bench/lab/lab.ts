@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BENCH_HOST, type Peer } from '../peers/peer.ts';
 import { Generators } from '../load/generators.ts';
-import { Children, untilReady, type Child } from './children.ts';
+import { Children, untilReady, type Child, type Launch } from './children.ts';
 import { planCores, type CorePlan } from './cores.ts';
 import { getOnce } from './get-once.ts';
 import { payloadBytes, startOrigin, type Origin } from './origin.ts';
@@ -70,6 +70,11 @@ export class Lab {
       output: () => child.output(),
       stop: () => child.stop(),
     };
+  }
+
+  /** A process that belongs to one scenario; ended with the rest. */
+  start(launch: Launch): Child {
+    return this.#children.start(launch);
   }
 
   /** Ends every process and removes the folder. May be called at any time. */

@@ -1,6 +1,8 @@
 import { connectionPerRequest, keepAlive, largeBodies, post } from './closed-loop.ts';
 import { idleConnections } from './idle.ts';
 import { openLoopLatency } from './open-loop.ts';
+import { manyInstances } from './many-instances.ts';
+import { probes } from './probes.ts';
 import type { Scenario } from './scenario.ts';
 
 export const allScenarios: readonly Scenario[] = [
@@ -10,4 +12,6 @@ export const allScenarios: readonly Scenario[] = [
   connectionPerRequest,
   idleConnections,
   post,
+  probes,
+  manyInstances,
 ];

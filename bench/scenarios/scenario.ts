@@ -36,6 +36,8 @@ export interface Settings {
   readonly connections: number;
   /** Requests per second of the open loop; undefined = the scenario's own. */
   readonly ratePerS: number | undefined;
+  /** Instances of the scenarios about many of them; undefined = the scenario's own. */
+  readonly instances?: number | undefined;
 }
 
 /** One peer's turn in one round. */

@@ -1,0 +1,60 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fairlead } from './fairlead.ts';
+import type { Peer } from './peer.ts';
+
+const binary = join(import.meta.dirname, '../../bin/fairlead.js');
+
+/** A gateway that looks after many instances besides those of the service `bench`. */
+export interface Crowd {
+  /** `host:port` of each instance, by service. */
+  readonly services: ReadonlyMap<string, readonly string[]>;
+  /** YAML of `defaults.health`. */
+  readonly health: string;
+}
+
+/** Where the gateway told what it did. */
+export interface CrowdedSite {
+  adminPort: number;
+  logFile: string;
+}
+
+/** The same gateway as `fairlead`, and where its admin API and its log are once it has been launched. */
+export function crowded({ services, health }: Crowd): { readonly peer: Peer; readonly site: CrowdedSite } {
+  const where: CrowdedSite = { adminPort: 0, logFile: '' };
+  const peer: Peer = {
+    name: fairlead.name,
+    version: () => fairlead.version(),
+    launch(site) {
+      where.adminPort = site.secondPort;
+      where.logFile = join(site.dir, 'events.log');
+      const instances = join(site.dir, 'instances.json');
+      writeFileSync(instances, JSON.stringify({ services: Object.fromEntries(services) }));
+      const bench = site.originPorts.map((port) => `"127.0.0.1:${port}"`).join(', ');
+      const file = join(site.dir, 'fairlead.yaml');
+      writeFileSync(
+        file,
+        `
+gateway:
+  listen: ["127.0.0.1:${site.port}"]
+  domain: localhost
+  accessLog: off
+  stateDir: off
+  upstreamAddresses: { allowLoopback: true }
+  limits: { connections: ${site.maxConnections + 1024} }
+workers: 1
+admin: { listen: "127.0.0.1:${site.secondPort}" }
+registries:
+  - { name: fixed, type: static, services: { bench: [${bench}] } }
+  - { name: crowd, type: file, path: "${instances}" }
+defaults: { health: ${health} }
+services: { bench: { health: { type: tcp } } }
+log: { destination: "${where.logFile}" }
+metrics: { perInstance: false }
+`,
+      );
+      return { command: process.execPath, args: [binary, 'run', '-c', file] };
+    },
+  };
+  return { peer, site: where };
+}
