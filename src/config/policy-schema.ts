@@ -42,6 +42,25 @@ const timeouts = group({
   ),
 });
 
+const queue = group({
+  size: count(
+    'Requests that may wait, per service and data-plane thread. 0 answers 503 at once; many keep clients waiting for an answer that will be 503 all the same.',
+    {
+      fallback: 1000,
+      min: 0,
+      max: 100_000,
+    },
+  ),
+  timeout: duration(
+    'How long one may wait. Short answers 503 while a place is about to come free; long holds clients that have given up.',
+    {
+      fallback: '1s',
+      min: '1ms',
+      max: '1m',
+    },
+  ),
+});
+
 const shape = {
   balancer: choice(
     'How an instance is chosen. `p2c` takes the less busy of two random ones, and copes with slow instances; `round-robin` gives each the same count, whatever it costs them; `random` is even over many requests only.',
@@ -77,6 +96,14 @@ const shape = {
       max: 1_000_000,
     },
   ),
+  adaptiveLimit: flag(
+    'Whether each instance has a limit of its own as well, found from how fast it answers: it grows while answers come as fast as ever, and shrinks as they slow down or fail. false leaves `maxInflightPerInstance` alone.',
+    false,
+  ),
+  queue: queue.prefault({}).meta({
+    id: 'queue',
+    description: 'Where requests wait, first come first served, while every instance has as many as it may.',
+  }),
   maxIdleConnections: count(
     'Idle connections kept to one instance by each data-plane thread. 0 connects anew for every request; many hold sockets on instances that need none.',
     {
@@ -160,6 +187,8 @@ export function toServicePolicy(
       tunnelIdleMs: timeouts.tunnelIdle,
     },
     maxInflightPerInstance: given.maxInflightPerInstance,
+    adaptiveLimit: given.adaptiveLimit,
+    queue: { size: given.queue.size, timeoutMs: given.queue.timeout },
     maxIdleConnections: given.maxIdleConnections,
     websocket: given.websocket,
   };

@@ -18,6 +18,9 @@ export interface ServicePolicy {
   readonly timeouts: ServiceTimeouts;
   /** Requests in flight to one instance; above it the instance is passed over. 0 = no limit. */
   readonly maxInflightPerInstance: number;
+  /** Each instance has a limit of its own as well, which follows from how fast it answers. */
+  readonly adaptiveLimit: boolean;
+  readonly queue: QueuePolicy;
   /** Idle connections kept to one instance, per data-plane thread. */
   readonly maxIdleConnections: number;
   readonly websocket: boolean;
@@ -98,6 +101,13 @@ export interface HangPolicy {
   readonly crowdFactor: number;
   /** for longer than this. */
   readonly crowdMinWaitMs: number;
+}
+
+/** Where requests wait while every instance has as many as it may; one for each service and thread. */
+export interface QueuePolicy {
+  /** 0 = nobody waits. */
+  readonly size: number;
+  readonly timeoutMs: number;
 }
 
 export interface ServiceTimeouts {

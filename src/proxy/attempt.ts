@@ -3,8 +3,11 @@ import type { Outcome } from '../core/outcome.ts';
 import type { RetryReason } from '../telemetry/closed-sets.ts';
 import type { RoutedMember } from '../upstream/directory.ts';
 import type { PooledConnection } from '../upstream/pool.ts';
+import { overload } from './adaptive-limit.ts';
 import type { ProxyContext, Route } from './context.ts';
 import { reportRefusing } from './evidence.ts';
+import { isLimited, limitOf } from './limits.ts';
+import type { PlaceQueues } from './place-queue.ts';
 import { mayRetry, type Repeatable, type Sent } from './retry.ts';
 
 /** Attempts remembered, so that each goes to another instance. Retries are limited below this by the schema. */
@@ -22,14 +25,16 @@ export class Attempt {
   reused = false;
   upstream: PooledConnection | undefined;
   readonly #context: ProxyContext;
+  readonly #queues: PlaceQueues;
   readonly #tried = new Int32Array(MAX_TRIED);
   #triedCount = 0;
   #member: RoutedMember | undefined;
   #permit: Permit | undefined;
   #cancelConnect: (() => void) | undefined;
 
-  constructor(context: ProxyContext) {
+  constructor(context: ProxyContext, queues: PlaceQueues) {
     this.#context = context;
+    this.#queues = queues;
   }
 
   /** A new request begins. */
@@ -51,28 +56,40 @@ export class Attempt {
    */
   begin(route: Route, preferTrial: boolean, nowMs: number): RoutedMember | 'crowded' | 'none' {
     const { figures, fleet } = this.#context;
-    const { maxInflightPerInstance } = route.service.policy;
+    const { policy } = route.service;
+    const limited = isLimited(policy);
+    const triedBefore = this.#triedCount;
     let crowded = false;
     while (this.#triedCount < MAX_TRIED) {
       const slot = this.#pick(route, preferTrial);
       if (slot < 0) break;
       this.#tried[this.#triedCount++] = slot;
-      if (maxInflightPerInstance > 0 && (figures.inflight[slot] as number) >= maxInflightPerInstance) {
+      if (limited && (figures.inflight[slot] as number) >= limitOf(policy, figures, slot)) {
         crowded = true;
         continue;
       }
       const member = fleet.members[slot];
       const permit = member?.admit();
       if (!member || !permit) continue;
+      // Another thread may have taken the last place since.
+      if (figures.take(slot) >= (limited ? limitOf(policy, figures, slot) : Infinity)) {
+        figures.release(slot);
+        permit.settle('cancelled');
+        crowded = true;
+        continue;
+      }
       this.slot = slot;
       this.#member = member;
       this.#permit = permit;
-      figures.take(slot);
+      // Whoever had no place may have one for the next attempt.
+      this.#tried[triedBefore] = slot;
+      this.#triedCount = triedBefore + 1;
       this.count++;
       this.sent = 'nothing';
       this.beganMs = nowMs;
       return member;
     }
+    this.#triedCount = triedBefore;
     return crowded ? 'crowded' : 'none';
   }
 
@@ -167,7 +184,10 @@ export class Attempt {
     if (!permit) return;
     this.#permit = undefined;
     permit.settle(outcome);
-    if (outcome !== 'success' && outcome !== 'cancelled') this.#context.figures.failed(this.slot);
+    const { figures } = this.#context;
+    if (outcome !== 'success' && outcome !== 'cancelled') figures.failed(this.slot);
+    if (outcome === 'timeout' && this.#member?.service.policy.adaptiveLimit)
+      overload(figures, this.slot, this.#context.clock.now());
     route?.meters.attempt(outcome);
   }
 
@@ -180,5 +200,6 @@ export class Attempt {
     const { figures, fleet } = this.#context;
     figures.release(this.slot);
     if (member.leaving) fleet.released(member);
+    if (this.#queues.length > 0) this.#queues.freed(member.service);
   }
 }

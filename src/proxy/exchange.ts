@@ -10,17 +10,27 @@ import type { ResponseHead } from '../http1/response-head.ts';
 import type { RequestHandler, ServerConnection } from '../http1/server-connection.ts';
 import type { PooledConnection } from '../upstream/pool.ts';
 import { Account } from './account.ts';
+import { adapt, overload } from './adaptive-limit.ts';
 import { Attempt } from './attempt.ts';
 import type { ProxyContext, Route } from './context.ts';
 import { trialLimitMs } from './hang.ts';
 import { IncomingResponse } from './incoming-response.ts';
 import { OutgoingRequest } from './outgoing-request.ts';
+import type { PlaceQueues, PlaceSeeker } from './place-queue.ts';
 import { failureOf, renderReply, retryAfterSeconds, unpicked } from './reply.ts';
 import { RouteMemo } from './route-memo.ts';
 import { Tunnel } from './tunnel.ts';
 import type { Waiter, WaitingList } from './waiting.ts';
 
-const Phase = { idle: 0, reading: 1, connecting: 2, waiting: 3, streaming: 4, tunnel: 5 } as const;
+const Phase = { idle: 0, reading: 1, queued: 2, connecting: 3, waiting: 4, streaming: 5, tunnel: 6 } as const;
+
+/** Where the exchanges of one thread wait. */
+export interface Waits {
+  /** For a response head. */
+  readonly waiting: WaitingList<Exchange>;
+  /** For a place on an instance. */
+  readonly queues: PlaceQueues;
+}
 
 /**
  * One request after another on one client connection:
@@ -34,13 +44,14 @@ const Phase = { idle: 0, reading: 1, connecting: 2, waiting: 3, streaming: 4, tu
  * 7. Stream: the response body, with backpressure.
  * 8. Settle: breaker, figures, pool, meters, log.
  */
-export class Exchange extends LazyTimer implements RequestHandler, ResponseHandler, Waiter {
+export class Exchange extends LazyTimer implements RequestHandler, ResponseHandler, Waiter, PlaceSeeker {
   connection!: ServerConnection;
   waitingAt = -1;
   /** Set by the owner of the connection. */
   onClosed: (() => void) | undefined;
   readonly #context: ProxyContext;
   readonly #waiting: WaitingList<Exchange>;
+  readonly #queues: PlaceQueues;
   readonly #memo: RouteMemo;
   readonly #request: OutgoingRequest;
   readonly #attempt: Attempt;
@@ -53,13 +64,14 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
   #answeredMs = 0;
   #tunnel: Tunnel | undefined;
 
-  constructor(context: ProxyContext, waiting: WaitingList<Exchange>) {
+  constructor(context: ProxyContext, { waiting, queues }: Waits) {
     super(context.wheel);
     this.#context = context;
     this.#waiting = waiting;
+    this.#queues = queues;
     this.#memo = new RouteMemo(context.router);
     this.#request = new OutgoingRequest(context);
-    this.#attempt = new Attempt(context);
+    this.#attempt = new Attempt(context, queues);
     this.#response = new IncomingResponse(context);
     this.#account = new Account(context);
   }
@@ -120,8 +132,9 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
       case Phase.reading:
         this.#request.arrive(buffer, start, end);
         this.#tryNext();
-        this.#request.endArrival((this.#phase as number) === Phase.connecting);
+        this.#request.endArrival(this.#isHeld);
         break;
+      case Phase.queued:
       case Phase.connecting:
         if (!this.#request.keep(buffer, start, end)) this.connection.pauseBody();
         break;
@@ -134,6 +147,11 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
     }
   }
 
+  /** What comes of the body has to wait. */
+  get #isHeld(): boolean {
+    return this.#phase === Phase.queued || this.#phase === Phase.connecting;
+  }
+
   onRequestEnd(): void {
     this.#request.ended = true;
     if (this.#phase === Phase.reading) this.#tryNext();
@@ -142,21 +160,56 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
 
   // Steps 3 and 4.
   #tryNext(): void {
+    // First come, first served.
+    if (this.#queues.isWaitedFor((this.#route as Route).service) || !this.#tryPlace()) this.#waitForPlace();
+  }
+
+  /** False where every instance has as many requests as it may. */
+  #tryPlace(): boolean {
     const route = this.#route as Route;
     const attempt = this.#attempt;
     const { replayable } = this.#request;
     // The first attempt of a request without a body begins in the turn of its head.
     const first = attempt.count === 0;
-    const nowMs = first && !this.#request.hasBody ? this.#account.beganMs : this.#context.clock.now();
+    const atOnce = first && !this.#request.hasBody && this.#phase !== Phase.queued;
+    const nowMs = atOnce ? this.#account.beganMs : this.#context.clock.now();
     const member = attempt.begin(route, replayable && first, nowMs);
-    if (typeof member === 'string') {
-      const failure = unpicked(member, route.service.view);
+    if (member === 'crowded') return false;
+    this.#leaveQueue();
+    if (member === 'none') {
+      const failure = unpicked(route.service.view);
       this.#fail(failure.kind, failure.detail);
-      return;
+      return true;
     }
     this.#waiting.add(this);
     if (attempt.connect(!replayable, this.#onConnected)) this.#send();
     else this.#awaitConnection();
+    return true;
+  }
+
+  #waitForPlace(): void {
+    const { service, meters } = this.#route as Route;
+    if (!this.#queues.join(service, this)) {
+      meters.queueRejected('full');
+      this.#fail('overloaded', 'every instance has as many requests as it may, and as many wait as may');
+      return;
+    }
+    meters.queued(1);
+    this.#phase = Phase.queued;
+    this.setDeadline(this.#context.clock.now() + service.policy.queue.timeoutMs);
+  }
+
+  takePlace(): boolean {
+    return this.#tryPlace();
+  }
+
+  /** Whatever has become of its wait. */
+  #leaveQueue(): void {
+    if (this.#phase !== Phase.queued) return;
+    const { service, meters } = this.#route as Route;
+    this.#phase = Phase.reading;
+    this.#queues.leave(service, this);
+    meters.queued(-1);
   }
 
   #awaitConnection(): void {
@@ -232,6 +285,7 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
     this.#account.status = head.status;
     this.#account.upstreamMs += tookMs;
     figures.answered(attempt.slot, tookMs, nowMs);
+    if ((this.#route as Route).service.policy.adaptiveLimit) this.#adaptLimit(head.status, tookMs, nowMs);
     this.#waiting.answered(this);
     this.#phase = Phase.streaming;
     this.clearDeadline();
@@ -240,6 +294,12 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
     const output = this.#response.head(head, buffer, !this.#keepAlive || !this.#request.ended || stopping);
     if (head.status === 101) this.#beginTunnel();
     return output;
+  }
+
+  #adaptLimit(status: number, tookMs: number, nowMs: number): void {
+    const { figures } = this.#context;
+    if (status === 429 || status === 503) overload(figures, this.#attempt.slot, nowMs);
+    else adapt(figures, this.#attempt.slot, tookMs, nowMs);
   }
 
   // Step 7.
@@ -338,6 +398,7 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
       account.log(this.connection.transport.remoteAddress, this.#requestId, route, this.#attempt, failure);
     context.requests--;
     this.#waiting.remove(this);
+    this.#leaveQueue();
     this.#phase = Phase.idle;
     this.clearDeadline();
     this.#request.release(this.#attempt.count > 1);
@@ -406,6 +467,10 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
 
   protected override onDeadline(): void {
     switch (this.#phase) {
+      case Phase.queued:
+        this.#route?.meters.queueRejected('timeout');
+        this.#fail('overloaded', 'every instance has as many requests as it may, and none came free in time');
+        break;
       case Phase.connecting:
         this.#attemptFailed('connect-failed', 'ETIMEDOUT');
         break;

@@ -6,6 +6,7 @@ import type { ProxyContext } from './context.ts';
 import { isTrusted, reportRefusing } from './evidence.ts';
 import { Exchange } from './exchange.ts';
 import { findHanging } from './hang.ts';
+import { PlaceQueues } from './place-queue.ts';
 import { WaitingList } from './waiting.ts';
 
 export interface ProxyOptions {
@@ -33,6 +34,7 @@ export class Proxy {
   readonly #options: ProxyOptions;
   readonly #exchanges = new Set<Exchange>();
   readonly #waiting: WaitingList<Exchange>;
+  readonly #queues: PlaceQueues;
   readonly #listeners: Listener[] = [];
   #stopHangCheck: () => void;
   #noVerdictsUntilMs = Number.NEGATIVE_INFINITY;
@@ -45,6 +47,7 @@ export class Proxy {
     this.#sockets = options.context.sockets ?? new SocketBudget({ openFiles: undefined });
     const { context } = options;
     this.#waiting = new WaitingList(context.figures.capacity);
+    this.#queues = new PlaceQueues(context.clock);
     context.pool.knocks = {
       wanted: (slot) => isTrusted(context, slot),
       refused: (slot) => {
@@ -120,12 +123,13 @@ export class Proxy {
     this.#stopHangCheck();
     for (const listener of this.#listeners.splice(0)) void listener.close();
     for (const exchange of [...this.#exchanges]) exchange.connection.abort();
+    this.#queues.close();
     this.#options.context.pool.close();
   }
 
   /** A client connects: the sink of its connection, to which its transport is attached next. For listeners. */
   accept(): ServerConnection {
-    const exchange = new Exchange(this.#options.context, this.#waiting);
+    const exchange = new Exchange(this.#options.context, { waiting: this.#waiting, queues: this.#queues });
     const connection = new ServerConnection(this.#options.connection, exchange);
     exchange.connection = connection;
     this.#exchanges.add(exchange);

@@ -67,9 +67,7 @@ interface Told {
 }
 
 /** What a client is told when no instance could be picked. */
-export function unpicked(why: 'crowded' | 'none', { empty }: Pick<View, 'empty'>): Told {
-  if (why === 'crowded')
-    return { kind: 'overloaded', detail: 'every instance has as many requests as maxInflightPerInstance allows' };
+export function unpicked({ empty }: Pick<View, 'empty'>): Told {
   if (empty === 'none-registered') return { kind: 'no-instance', detail: 'no instance is registered' };
   if (empty === 'none-available')
     return { kind: 'no-instance', detail: 'no registered instance is healthy and in rotation' };

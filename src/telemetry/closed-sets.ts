@@ -39,6 +39,10 @@ export const RETRY_REASONS = [
 ] as const;
 export type RetryReason = (typeof RETRY_REASONS)[number];
 
+/** Why a request that found every instance at its limit was turned away: nobody else could wait, or it had for too long. */
+export const QUEUE_REJECTIONS = ['full', 'timeout'] as const;
+export type QueueRejection = (typeof QUEUE_REJECTIONS)[number];
+
 /** In the order of their values in `Figures.breaker` and `fairlead_breaker_state`. */
 export const BREAKER_STATES: readonly BreakerState[] = ['closed', 'open', 'half-open'];
 

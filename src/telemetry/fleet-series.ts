@@ -6,6 +6,7 @@ import {
   METHODS,
   PROBE_RESULTS,
   PROBE_TYPES,
+  QUEUE_REJECTIONS,
   RETRY_REASONS,
 } from './closed-sets.ts';
 import { Family, label, type Slices } from './exposition.ts';
@@ -26,6 +27,7 @@ const labelsOf = (name: string, values: readonly string[]): readonly string[] =>
   values.map((value) => label(name, value));
 const retryLabels = labelsOf('reason', RETRY_REASONS);
 const outcomeLabels = labelsOf('outcome', OUTCOMES);
+const queueLabels = labelsOf('reason', QUEUE_REJECTIONS);
 const breakerLabels = labelsOf('to', BREAKER_STATES);
 const deregistrationLabels = labelsOf('reason', DEREGISTRATION_REASONS);
 const probeLabels = PROBE_TYPES.flatMap((type) =>
@@ -43,11 +45,13 @@ export async function serviceFamilies(
     duration: new Family(SERIES.requestDuration),
     overhead: new Family(SERIES.requestOverhead),
     budget: new Family(SERIES.retryBudgetExhausted),
+    queue: new Family(SERIES.queueLength),
     registrations: new Family(SERIES.registrations),
   };
   const sets = [
     { family: new Family(SERIES.attempts), at: ROW.attempts, labels: outcomeLabels },
     { family: new Family(SERIES.retries), at: ROW.retries, labels: retryLabels },
+    { family: new Family(SERIES.queueRejections), at: ROW.queueRejections, labels: queueLabels },
     { family: new Family(SERIES.breakerTransitions), at: ROW.breakerTransitions, labels: breakerLabels },
     { family: new Family(SERIES.probes), at: ROW.probes, labels: probeLabels },
     { family: new Family(SERIES.deregistrations), at: ROW.deregistrations, labels: deregistrationLabels },
@@ -72,6 +76,7 @@ export async function serviceFamilies(
       histogram(families.overhead, service, OVERHEAD_BUCKETS, ROW.overhead, ROW.overheadSumMs);
     }
     families.budget.counted(service, sum.at(ROW.budgetExhausted));
+    families.queue.counted(service, sum.at(ROW.queueLength));
     families.registrations.counted(service, sum.at(ROW.registrations));
     for (const { family, at, labels } of sets) {
       labels.forEach((own, index) => family.counted(`${service},${own}`, sum.at(at + index)));

@@ -49,6 +49,18 @@ export const SERIES = {
     ['service'],
     'Retries that were wanted and safe, and that the retry budget forbade.',
   ),
+  queueLength: series(
+    'gauge',
+    'queue_length',
+    ['service'],
+    'Requests that wait because every instance has as many as it may.',
+  ),
+  queueRejections: series(
+    'counter',
+    'queue_rejections_total',
+    ['service', 'reason'],
+    'Requests answered 503 because every instance had as many as it may, and the queue was full or the wait too long.',
+  ),
   instances: series(
     'gauge',
     'instances',

@@ -8,10 +8,12 @@ import {
   METHODS,
   PROBE_RESULTS,
   PROBE_TYPES,
+  QUEUE_REJECTIONS,
   RETRY_REASONS,
   type DeregistrationReason,
   type MethodIndex,
   type ProbeResult,
+  type QueueRejection,
   type RetryReason,
 } from './closed-sets.ts';
 
@@ -42,6 +44,8 @@ export const ROW = {
   attempts: cells(OUTCOMES.length),
   retries: cells(RETRY_REASONS.length),
   budgetExhausted: cells(1),
+  queueLength: cells(1),
+  queueRejections: cells(QUEUE_REJECTIONS.length),
   breakerTransitions: cells(BREAKER_STATES.length),
   probes: cells(PROBE_TYPES.length * PROBE_RESULTS.length),
   registrations: cells(1),
@@ -98,6 +102,16 @@ export class ServiceMeters {
   /** A retry was wanted, would have been safe, and the budget forbade it. */
   budgetExhausted(): void {
     this.#add(ROW.budgetExhausted);
+  }
+
+  /** A request has begun to wait for a place on an instance (1), or does so no longer (-1). */
+  queued(by: 1 | -1): void {
+    const at = this.#base + ROW.queueLength;
+    this.#cells[at] = (this.#cells[at] ?? 0) + by;
+  }
+
+  queueRejected(why: QueueRejection): void {
+    this.#add(ROW.queueRejections + QUEUE_REJECTIONS.indexOf(why));
   }
 
   breakerTransition(to: BreakerState): void {

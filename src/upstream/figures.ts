@@ -34,6 +34,12 @@ export class Figures {
   readonly latencyP99Ms: Float64Array;
   /** `clock.now()` of the last success. */
   readonly lastSuccessMs: Float64Array;
+  /** Attempts in flight that the instance has proven to bear. 0 = nothing is known yet. See proxy/adaptive-limit.ts. */
+  readonly limit: Float64Array;
+  /** The average time to the response head over hundreds of answers, milliseconds; kept for the limit. */
+  readonly latencyLongMs: Float64Array;
+  /** `clock.now()` at which the limit was last cut. */
+  readonly limitCutMs: Float64Array;
   /** The attempts of `inflight` that this thread has begun: what is given back where the thread dies. */
   readonly own: OwnFigures;
   readonly breakers: BreakerColumns;
@@ -57,6 +63,9 @@ export class Figures {
     this.latencyMs = new Float64Array(...next(8));
     this.latencyP99Ms = new Float64Array(...next(8));
     this.lastSuccessMs = new Float64Array(...next(8));
+    this.limit = new Float64Array(...next(8));
+    this.latencyLongMs = new Float64Array(...next(8));
+    this.limitCutMs = new Float64Array(...next(8));
     this.inflight = new Int32Array(...next(4));
     this.attempts = new Uint32Array(...next(4));
     this.failures = new Uint32Array(...next(4));
@@ -104,6 +113,9 @@ export class Figures {
     this.latencyMs[slot] = 0;
     this.latencyP99Ms[slot] = 0;
     this.lastSuccessMs[slot] = 0;
+    this.limit[slot] = 0;
+    this.latencyLongMs[slot] = 0;
+    this.limitCutMs[slot] = 0;
     this.breakers.clear(slot);
   }
 
@@ -118,7 +130,7 @@ export class Figures {
   }
 }
 
-const ROW_BYTES = 4 * 8 + 3 * 4;
+const ROW_BYTES = 7 * 8 + 3 * 4;
 
 /** The figures that one thread alone writes. */
 export class OwnFigures {

@@ -38,6 +38,8 @@ export const POLICY: ServicePolicy = {
   hang: { enabled: true, minWaitMs: 1000, p99Factor: 10, crowd: 5, crowdFactor: 1.5, crowdMinWaitMs: 250 },
   timeouts: { connectMs: 1000, responseHeadMs: 30_000, bodyIdleMs: 60_000, tunnelIdleMs: 3_600_000 },
   maxInflightPerInstance: 0,
+  adaptiveLimit: false,
+  queue: { size: 1000, timeoutMs: 1000 },
   maxIdleConnections: 16,
   websocket: true,
 };

@@ -6,6 +6,7 @@ import { Stage } from '../../src/http1/stage.ts';
 import { WriteBatch } from '../../src/http1/write-batch.ts';
 import type { ProxyContext } from '../../src/proxy/context.ts';
 import { Exchange } from '../../src/proxy/exchange.ts';
+import { PlaceQueues } from '../../src/proxy/place-queue.ts';
 import { WaitingList } from '../../src/proxy/waiting.ts';
 import { Pool } from '../../src/upstream/pool.ts';
 import { MemoryTransport } from '../http1/memory-transport.ts';
@@ -46,6 +47,7 @@ export class MemoryGateway {
   readonly clients = new Set<ClientSide>();
   readonly #base: TestGateway;
   readonly #waiting: WaitingList<Exchange>;
+  readonly #queues = new PlaceQueues(this.clock);
   readonly #connection: ServerConnectionOptions;
 
   private constructor(base: TestGateway, options: MemoryGatewayOptions) {
@@ -119,7 +121,7 @@ export class MemoryGateway {
   }
 
   connect(): ClientSide {
-    const exchange = new Exchange(this.context, this.#waiting);
+    const exchange = new Exchange(this.context, { waiting: this.#waiting, queues: this.#queues });
     const connection = new ServerConnection(this.#connection, exchange);
     exchange.connection = connection;
     const client: ClientSide = { transport: new MemoryTransport(connection), exchange, closed: false };

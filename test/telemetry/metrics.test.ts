@@ -72,6 +72,8 @@ function recordEverything(it: Metrics, fleet: FakeFleet): void {
   web.attempt('connect-failed');
   web.retry('connect-failed');
   web.budgetExhausted();
+  for (const by of [1, 1, -1] as const) web.queued(by);
+  web.queueRejected('timeout');
   web.breakerTransition('open');
   web.probe('http', 'fail');
   web.registration();
@@ -119,6 +121,8 @@ describe('a scrape', () => {
       ['fairlead_attempts_total{service="web",outcome="connect-failed"}', 1],
       ['fairlead_retries_total{service="web",reason="connect-failed"}', 1],
       ['fairlead_retry_budget_exhausted_total{service="web"}', 1],
+      ['fairlead_queue_length{service="web"}', 1],
+      ['fairlead_queue_rejections_total{service="web",reason="timeout"}', 1],
       ['fairlead_breaker_transitions_total{service="web",to="open"}', 1],
       ['fairlead_probes_total{service="web",type="http",result="fail"}', 1],
       ['fairlead_registrations_total{service="web"}', 1],

@@ -34,6 +34,8 @@ export const POLICY: ServicePolicy = {
   slowStart: { durationMs: 0, curve: 'linear', minShare: 0.1 },
   timeouts: { connectMs: 1000, responseHeadMs: 30_000, bodyIdleMs: 60_000, tunnelIdleMs: 3_600_000 },
   maxInflightPerInstance: 0,
+  adaptiveLimit: false,
+  queue: { size: 1000, timeoutMs: 1000 },
   maxIdleConnections: 64,
   websocket: true,
 };
