@@ -52,9 +52,11 @@ export class Crowd extends Process {
     return crowd;
   }
 
-  /** With the embedded registry; no TTL, so that only the gateway's own evidence decides. */
-  async register(gateway: GatewayProcess, service = 'web'): Promise<void> {
-    for (const port of this.ports) await gateway.register({ serviceName: service, host: this.#host, port });
+  /** As `web`, with the embedded registry; no TTL, so that only the gateway's own evidence decides. */
+  async register(gateway: GatewayProcess, { first = this.ports.length } = {}): Promise<void> {
+    for (const port of this.ports.slice(0, first)) {
+      await gateway.register({ serviceName: 'web', host: this.#host, port });
+    }
   }
 
   behave(at: number, how: Order['how']): void {
