@@ -15,14 +15,23 @@ const CLIENT_SHARE = 5 / 8;
 /** Share that neither clients nor instances get, so that operators, registrants and probes still get through. */
 const KEPT_SHARE = 1 / 8;
 
-const Column = { clients: 0, instances: 1, checks: 2 } as const;
-const COLUMNS = 3;
+/** What is open, then what was refused. */
+const Column = {
+  clients: 0,
+  instances: 1,
+  checks: 2,
+  refusedByLimit: 3,
+  refusedClients: 4,
+  refusedInstances: 5,
+} as const;
+const OPEN_COLUMNS = 3;
+const COLUMNS = 6;
 
 export interface SocketBudgetOptions {
   /** The most file descriptors of the process; undefined where it is not known, which bounds nothing. */
   readonly openFiles: number | undefined;
   /**
-   * What is open, a row of `SocketBudget.COLUMNS` for each thread: shared memory where there are several. A row has one
+   * What is open and what was refused, a row of `SocketBudget.COLUMNS` for each thread: shared memory where there are several. A row has one
    * writer. Threads that open at the same moment may pass a bound by one each.
    */
   readonly cells?: Int32Array;
@@ -37,12 +46,14 @@ export class SocketBudget {
   static readonly COLUMNS: number = COLUMNS;
   /** Client connections that the descriptors permit; Infinity where their limit is not known. */
   readonly maxClients: number;
+  /** Infinity where it is not known. */
+  readonly openFiles: number;
   readonly #most: number;
   readonly #cells: Int32Array;
   readonly #row: number;
 
   constructor({ openFiles, cells, row = 0 }: SocketBudgetOptions) {
-    const limit = openFiles ?? Infinity;
+    const limit = (this.openFiles = openFiles ?? Infinity);
     this.#most = limit === Infinity ? Infinity : Math.max(1, Math.floor(limit * (1 - KEPT_SHARE)) - BASE);
     this.maxClients = Math.max(1, Math.min(Math.floor(limit * CLIENT_SHARE), this.#most));
     this.#cells = cells ?? new Int32Array(COLUMNS);
@@ -66,8 +77,13 @@ export class SocketBudget {
     return clients >= this.maxClients || this.#full ? 'descriptors' : undefined;
   }
 
+  /** A client was turned away. */
+  refuseClient(short: 'limit' | 'descriptors'): void {
+    this.#add(short === 'limit' ? Column.refusedByLimit : Column.refusedClients, 1);
+  }
+
   addClient(by: 1 | -1): void {
-    (this.#cells[this.#row + Column.clients] as number) += by;
+    this.#add(Column.clients, by);
   }
 
   /** Takes a place for a connection to an instance, where there is one. */
@@ -79,7 +95,26 @@ export class SocketBudget {
 
   /** Also for a place that another connection has just given up: its descriptor is free before it is counted. */
   addInstance(by: 1 | -1): void {
-    (this.#cells[this.#row + Column.instances] as number) += by;
+    this.#add(Column.instances, by);
+  }
+
+  /** A connection to an instance could not be made for want of a descriptor. */
+  refuseInstance(): void {
+    this.#add(Column.refusedInstances, 1);
+  }
+
+  /** Connections refused since the start, by what there was too little of. */
+  get refused(): { readonly limit: number; readonly descriptors: number; readonly instances: number } {
+    return {
+      limit: this.#sum(Column.refusedByLimit),
+      descriptors: this.#sum(Column.refusedClients),
+      instances: this.#sum(Column.refusedInstances),
+    };
+  }
+
+  /** A thread has ended, and all that it had open with it. */
+  static clear(cells: Int32Array, row: number): void {
+    cells.fill(0, row * COLUMNS, row * COLUMNS + OPEN_COLUMNS);
   }
 
   /** Sockets of health checks, under way or kept, as of now. */
@@ -93,8 +128,12 @@ export class SocketBudget {
 
   get #used(): number {
     let used = 0;
-    for (const count of this.#cells) used += count;
+    for (let column = 0; column < OPEN_COLUMNS; column++) used += this.#sum(column);
     return used;
+  }
+
+  #add(column: number, by: number): void {
+    (this.#cells[this.#row + column] as number) += by;
   }
 
   #sum(column: number): number {

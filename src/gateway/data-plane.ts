@@ -3,6 +3,7 @@ import type { GatewayConfig } from '../config/config.ts';
 import { type AddressPolicy, contains, ipOf, parseCidr } from '../core/address.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Random } from '../core/random.ts';
+import type { SocketBudget } from '../core/socket-budget.ts';
 import { TimingWheel } from '../core/wheel.ts';
 import type { ServerConnectionOptions } from '../http1/server-connection.ts';
 import { Stage } from '../http1/stage.ts';
@@ -30,6 +31,7 @@ export interface DataPlaneOptions {
   readonly connect?: Connect;
   readonly accessLog: AccessLog | undefined;
   readonly log: Logger;
+  readonly sockets?: SocketBudget | undefined;
 }
 
 export interface DataPlane {
@@ -60,6 +62,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     connect: options.connect ?? connector({ addresses, lookup: lookup }),
     limits,
     idleMs: UPSTREAM_IDLE_MS,
+    sockets: options.sockets,
   });
   const stage = new Stage();
   const context: ProxyContext = {
@@ -68,6 +71,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     fleet,
     figures: fleet.figures,
     pool,
+    sockets: options.sockets,
     stage,
     batch: new WriteBatch(stage),
     router,

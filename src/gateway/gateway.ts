@@ -6,6 +6,7 @@ import type { LoadResult } from '../config/load.ts';
 import { AddressPolicy } from '../core/address.ts';
 import { type Clock, sleep } from '../core/clock.ts';
 import type { Random } from '../core/random.ts';
+import { SocketBudget } from '../core/socket-budget.ts';
 import type { LockOwner } from '../registry/embedded/data-lock.ts';
 import type { SourceStatus } from '../registry/source.ts';
 import type { EventLog } from '../telemetry/log.ts';
@@ -16,8 +17,10 @@ import { Figures } from '../upstream/figures.ts';
 import { Fleet } from '../upstream/fleet.ts';
 import { AdminListener } from './admin-listener.ts';
 import type { ClusterAddress } from './backends.ts';
+import { BoundsWatch } from './bounds.ts';
 import { ConfigWatch } from './config-watch.ts';
 import { createDataPlane, type DataPlane } from './data-plane.ts';
+import { descriptorLimit } from './descriptors.ts';
 import { fleetSource } from './fleet-source.ts';
 import { Listeners } from './listeners.ts';
 import { Logs } from './logs.ts';
@@ -57,6 +60,7 @@ export class Gateway {
   readonly #timeline: Timeline;
   readonly #fleet: Fleet;
   readonly #router: FleetRouter;
+  readonly #bounds: BoundsWatch;
   readonly #probing: Probing;
   readonly #registries: Registries;
   readonly #dataPlane: DataPlane;
@@ -92,11 +96,15 @@ export class Gateway {
       defaultPolicy: config.defaultPolicy,
       maxServices: config.gateway.limits.services,
     });
+    const sockets = new SocketBudget({ openFiles: descriptorLimit() });
+    const limits = (): Config['gateway']['limits'] => this.#reloader.config.gateway.limits;
+    this.#bounds = new BoundsWatch({ clock, log: this.#log, sockets, limits });
     const parts = {
       clock,
       random,
       fleet: this.#fleet,
       metrics: this.#metrics,
+      sockets,
       log: this.#log,
       timeline: this.#timeline,
     };
@@ -135,6 +143,7 @@ export class Gateway {
       registries: () =>
         this.#registries.statuses().map(({ name, state, ageMs }) => ({ name, up: state === 'synced', ageMs })),
       connections: () => this.#connections(),
+      bounds: () => this.#bounds.report(),
       droppedLines: () => [
         ['events', this.#log.dropped],
         ['access', this.#logs.accessDropped],
@@ -177,6 +186,7 @@ export class Gateway {
 
   async #open(): Promise<void> {
     const { config } = this.#options;
+    this.#bounds.start();
     await this.#watch.note();
     this.#watch.set(config.gateway.watchConfig);
     const inherited = new InheritedSockets();
@@ -226,6 +236,7 @@ export class Gateway {
 
   async #close(): Promise<void> {
     this.#stopLoopWatch();
+    this.#bounds.close();
     this.#watch.set(false);
     this.#dataPlane.close();
     await this.#admin.close();

@@ -4,8 +4,10 @@ import type { AddressPolicy } from '../core/address.ts';
 import type { Clock } from '../core/clock.ts';
 import type { ProbeState } from '../core/health.ts';
 import type { Random } from '../core/random.ts';
+import type { SocketBudget } from '../core/socket-budget.ts';
 import type { TargetEvidence } from '../health/evidence.ts';
 import { DEFAULT_LIMITS, type ProberLimits } from '../health/limits.ts';
+import { KeptConnections } from '../health/probes/kept-connections.ts';
 import { createProbeFactory, type ProbeFactoryOptions } from '../health/probes/create.ts';
 import type { CreateProbe } from '../health/probe.ts';
 import { Prober } from '../health/prober.ts';
@@ -28,6 +30,8 @@ export interface ProbingOptions {
   readonly addresses: AddressPolicy;
   /** What script probes run with. */
   readonly script: ProbeFactoryOptions['script'];
+  /** Where what probes have open is counted. */
+  readonly sockets?: SocketBudget | undefined;
   /** In place of sockets and processes: for simulations. */
   readonly createProbe?: CreateProbe;
 }
@@ -36,11 +40,14 @@ export interface ProbingOptions {
 const PEERS_EVERY_MS = 1000;
 const PEERS_AT_MOST = 256;
 
+const COUNT_MS = 100;
+
 /** Every member of the fleet is probed for as long as it is there; what the prober finds goes to the fleet. */
 export class Probing {
   readonly #prober: Prober<number>;
   readonly #fleet: Fleet;
   readonly #clock: Clock;
+  #stopCounting: (() => void) | undefined;
   /** When the failing instances of a service were last looked at together. */
   readonly #lookedMs = new WeakMap<ServiceDetail, number>();
 
@@ -49,11 +56,12 @@ export class Probing {
     this.#fleet = fleet;
     this.#clock = clock;
     const { maxKept, concurrency } = probeSockets(descriptorLimit());
+    const kept = new KeptConnections(maxKept);
     const readFile = (file: string): string => readFileSync(file, 'utf8');
     this.#prober = new Prober<number>({
       clock,
       random,
-      createProbe: options.createProbe ?? createProbeFactory({ clock, addresses, script, readFile, maxKept }),
+      createProbe: options.createProbe ?? createProbeFactory({ clock, addresses, script, readFile, kept }),
       limits: { concurrency },
       onVerdict: (slot, state, evidence) => {
         this.#judge(slot, state, evidence.text);
@@ -70,6 +78,7 @@ export class Probing {
       },
       trafficSuccessMs: (slot) => fleet.figures.lastSuccessMs[slot] || undefined,
     });
+    if (options.sockets) this.#countLater(options.sockets, kept);
     fleet.listen({
       added: (member) => {
         this.#track(member);
@@ -100,6 +109,7 @@ export class Probing {
   }
 
   close(): void {
+    this.#stopCounting?.();
     this.#prober.stop();
   }
 
@@ -121,6 +131,13 @@ export class Probing {
       if (health.probe === 'failing' || health.breaker === 'open') this.#prober.look(slot);
       if (--left === 0) break;
     }
+  }
+
+  #countLater(sockets: SocketBudget, kept: KeptConnections): void {
+    this.#stopCounting = this.#clock.after(COUNT_MS, () => {
+      sockets.checks = this.#prober.stats.running + kept.kept;
+      this.#countLater(sockets, kept);
+    });
   }
 
   #track(member: Member): void {

@@ -3,6 +3,7 @@ import { createAdaptorServer } from '@hono/node-server';
 import type { Hono } from 'hono';
 import { type Clock, sleep } from '../core/clock.ts';
 import { openListening } from '../http1/listening-socket.ts';
+import { descriptorLimit } from './descriptors.ts';
 
 export interface ServeOptions {
   readonly host: string;
@@ -28,6 +29,8 @@ export interface ServedApp {
 /** One request of an operator's or a registrant's client may take this long to arrive. */
 const REQUEST_MS = 15_000;
 const MAX_CONNECTIONS = 4096;
+/** Of the descriptors of the process, of which clients and instances leave an eighth to others. */
+const CONNECTIONS_SHARE = 16;
 
 /** Gives an app a listener. Rejects with an error that names the address and the setting where it cannot be had. */
 export async function serveApp(app: Hono, options: ServeOptions): Promise<ServedApp> {
@@ -37,7 +40,7 @@ export async function serveApp(app: Hono, options: ServeOptions): Promise<Served
   server.headersTimeout = REQUEST_MS;
   server.requestTimeout = REQUEST_MS;
   server.keepAliveTimeout = 65_000;
-  server.maxConnections = MAX_CONNECTIONS;
+  server.maxConnections = Math.min(MAX_CONNECTIONS, Math.ceil((descriptorLimit() ?? Infinity) / CONNECTIONS_SHARE));
   const socket = await openListening(server, { ...options, backlog: 511 }).catch((error: unknown) => {
     const { code, message } = error as NodeJS.ErrnoException;
     const reason = code === 'EADDRINUSE' ? 'the address is in use' : (code ?? message);

@@ -42,7 +42,7 @@ export interface ProxyContext {
   readonly figures: Figures;
   readonly pool: Pool;
   /** Where client connections are counted, and refused when there are no descriptors left. Missing: no bound. */
-  readonly sockets?: SocketBudget;
+  readonly sockets?: SocketBudget | undefined;
   readonly stage: Stage;
   /** On the same stage. */
   readonly batch: WriteBatch;

@@ -38,8 +38,8 @@ export class Proxy {
   readonly #listeners: Listener[] = [];
   #stopHangCheck: () => void;
   #noVerdictsUntilMs = Number.NEGATIVE_INFINITY;
-  /** Client connections turned away, by what there was too little of. */
-  readonly refused = { limit: 0, descriptors: 0 };
+  /** Client connections turned away because there were too many. */
+  refusedConnections = 0;
   readonly #sockets: SocketBudget;
 
   constructor(options: ProxyOptions) {
@@ -64,10 +64,6 @@ export class Proxy {
 
   get connections(): number {
     return this.#exchanges.size;
-  }
-
-  get refusedConnections(): number {
-    return this.refused.limit + this.refused.descriptors;
   }
 
   get requests(): number {
@@ -147,7 +143,8 @@ export class Proxy {
     // An idle connection to an instance is worth less than a client.
     const swappable = short === 'descriptors' && this.#sockets.clients < this.#sockets.maxClients;
     if (swappable && this.#options.context.pool.giveWay()) return true;
-    this.refused[short]++;
+    this.refusedConnections++;
+    this.#sockets.refuseClient(short);
     return false;
   }
 

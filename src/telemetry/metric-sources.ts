@@ -10,8 +10,16 @@ export interface MetricSources {
     readonly ageMs: number | undefined;
   }>;
   readonly connections?: () => ConnectionCounts;
+  readonly bounds?: () => Bounds;
   /** Lines dropped so far, by log. */
   readonly droppedLines?: () => Iterable<readonly [log: string, lines: number]>;
+}
+
+export interface Bounds {
+  /** By what is bounded. */
+  readonly limits: Iterable<readonly [of: string, most: number]>;
+  /** So far. */
+  readonly refused: Iterable<readonly [side: 'downstream' | 'upstream', reason: string, count: number]>;
 }
 
 export interface ConnectionCounts {

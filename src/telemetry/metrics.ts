@@ -198,6 +198,21 @@ export class Metrics {
         connections.set({ side: 'upstream', state: 'idle' }, counts.upstreamIdle);
       },
     });
+    const limit = new Gauge({
+      ...declare(this.#registry, SERIES.limit),
+      collect: () => {
+        for (const [of, most] of this.#sources.bounds?.().limits ?? [])
+          if (Number.isFinite(most)) limit.set({ of }, most);
+      },
+    });
+    const refused = new Counter({
+      ...declare(this.#registry, SERIES.connectionsRefused),
+      collect: () => {
+        refused.reset();
+        for (const [side, reason, count] of this.#sources.bounds?.().refused ?? [])
+          refused.inc({ side, reason }, count);
+      },
+    });
     const bad = new Counter({
       ...declare(this.#registry, SERIES.badRequests),
       collect: () => {

@@ -190,6 +190,13 @@ export const SERIES = {
     ['side', 'state'],
     'Open connections: downstream (clients) and upstream (instances), active with a request or idle.',
   ),
+  connectionsRefused: series(
+    'counter',
+    'connections_refused_total',
+    ['side', 'reason'],
+    'Connections not taken (downstream) or not made (upstream), by what there was too little of.',
+  ),
+  limit: series('gauge', 'limit', ['of'], 'The most there may be at a time, by what; none where nothing bounds it.'),
   configReloads: series('counter', 'config_reloads_total', ['result'], 'Attempts to reload the configuration.'),
   logLinesDropped: series(
     'counter',

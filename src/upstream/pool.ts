@@ -17,7 +17,7 @@ export interface PoolOptions {
    */
   readonly idleMs: number;
   /** Where sockets are counted, and refused when there are none left. Missing: no bound. */
-  readonly sockets?: SocketBudget;
+  readonly sockets?: SocketBudget | undefined;
 }
 
 /** What the server announced is shortened by this: its clock started before ours. */
@@ -86,8 +86,6 @@ export class Pool {
   readonly #sockets: SocketBudget;
   /** Where the next idle connection to be given up is looked for. */
   #cursor = 0;
-  /** Connections refused because no descriptor was left for them. */
-  refused = 0;
   readonly #places: (Place | undefined)[] = [];
   /** Connections idle now. */
   idleCount = 0;
@@ -144,7 +142,7 @@ export class Pool {
   }
 
   #refuse(done: (connection: undefined, code: string) => void): () => void {
-    this.refused++;
+    this.#sockets.refuseInstance();
     let abandoned = false;
     queueMicrotask(() => {
       if (!abandoned) done(undefined, 'EMFILE');

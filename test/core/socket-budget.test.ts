@@ -60,6 +60,10 @@ describe('a budget of sockets', () => {
     control!.checks = 100;
     expect(fill(() => two!.takeInstance())).toBe(92);
     expect([control!.clients, control!.instances]).toEqual([640, 92]);
+    one!.refuseClient('descriptors');
+    SocketBudget.clear(cells, 1);
+    expect([control!.clients, control!.instances]).toEqual([0, 92]);
+    expect(control!.refused).toEqual({ limit: 0, descriptors: 1, instances: 0 });
   });
 
   it('never lets out more than there are, whatever the limit', () => {

@@ -120,6 +120,8 @@ export interface GatewayOptions {
   readonly ready?: boolean;
   /** Environment of the process, kept for later launches. */
   readonly env?: NodeJS.ProcessEnv;
+  /** See `Process`. */
+  readonly through?: readonly string[];
 }
 
 /** The gateway as a process, with its embedded registry on free ports. */
@@ -130,6 +132,7 @@ export class GatewayProcess {
   readonly directory: string;
   process!: Process;
   #env: NodeJS.ProcessEnv = {};
+  #through: readonly string[] = [];
 
   private constructor(ports: readonly [number, number, number], directory: string) {
     [this.port, this.adminPort, this.registryPort] = ports;
@@ -145,6 +148,7 @@ export class GatewayProcess {
   static async start(options: GatewayOptions = {}): Promise<GatewayProcess> {
     const gateway = await GatewayProcess.prepare();
     gateway.#env = options.env ?? {};
+    gateway.#through = options.through ?? [];
     await gateway.configure(options);
     try {
       await gateway.launch(options.ready);
@@ -185,7 +189,9 @@ ${extra.includes('shutdown:') ? '' : 'shutdown: { acceptFor: 0s, drain: 5s }\n'}
   }
 
   async launch(ready = true): Promise<void> {
-    this.process = new Process(['bin/fairlead.js', 'run', '-c', this.configFile], this.#env);
+    this.process = new Process(['bin/fairlead.js', 'run', '-c', this.configFile], this.#env, {
+      through: this.#through,
+    });
     await Promise.race([
       eventually(
         'the gateway is ready',

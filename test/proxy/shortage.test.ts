@@ -102,14 +102,14 @@ async function get(from: RawClient): Promise<string> {
 
 describe('without a descriptor for a connection to an instance', () => {
   it('a request gets 503 UO, and the instance is not blamed', async () => {
-    const { gateway, sockets, pool, port } = await scene();
+    const { gateway, sockets, port } = await scene();
     const one = await client(port);
     for (let i = 0; i < MOST - 1; i++) sockets.addInstance(1);
     const answer = await get(one);
     expect(answer).toMatch(/^HTTP\/1\.1 503 /);
     expect(answer).toContain('"flag":"UO"');
     expect(gateway.outcomes).toEqual([{ slot: 0, outcome: 'cancelled' }]);
-    expect([gateway.inflight, pool.refused]).toEqual([0, 1]);
+    expect([gateway.inflight, sockets.refused.instances]).toEqual([0, 1]);
     sockets.addInstance(-1);
     expect(await get(one)).toMatch(/^HTTP\/1\.1 200 /);
   });
@@ -144,13 +144,13 @@ describe('without a descriptor for a connection to an instance', () => {
 
 describe.each([false, true])('too many clients (plain sockets: %s)', (plainSockets) => {
   it('are closed at once by RST and counted, and the next one is served as soon as one has left', async () => {
-    const { proxy, sockets, port } = await scene({ plainSockets, maxConnections: 2 });
+    const { sockets, port } = await scene({ plainSockets, maxConnections: 2 });
     const first = await client(port);
     const second = await client(port);
     await get(first);
     await get(second);
     expect(await turnedAway(port)).toBe('ECONNRESET');
-    expect(proxy.refused).toEqual({ limit: 1, descriptors: 0 });
+    expect(sockets.refused).toEqual({ limit: 1, descriptors: 0, instances: 0 });
     expect(await get(first)).toMatch(/^HTTP\/1\.1 200 /);
     second.destroy();
     await expect.poll(() => sockets.clients).toBe(1);
@@ -158,14 +158,14 @@ describe.each([false, true])('too many clients (plain sockets: %s)', (plainSocke
   });
 
   it('for the descriptors there are: idle connections to instances give way first', async () => {
-    const { proxy, sockets, pool, port } = await scene({ plainSockets });
+    const { sockets, pool, port } = await scene({ plainSockets });
     await get(await client(port));
     for (let i = 0; i < MOST - 2; i++) sockets.addInstance(1);
     expect(pool.idleCount).toBe(1);
     const second = await client(port);
     await expect.poll(() => pool.idleCount).toBe(0);
     expect(await turnedAway(port)).toBe('ECONNRESET');
-    expect(proxy.refused).toEqual({ limit: 0, descriptors: 1 });
+    expect(sockets.refused).toEqual({ limit: 0, descriptors: 1, instances: 0 });
     expect(await get(second)).toContain('"flag":"UO"');
   });
 });

@@ -99,6 +99,13 @@ function recordEverything(it: Metrics, fleet: FakeFleet): void {
       { name: 'consul', up: false, ageMs: undefined },
     ],
     connections: () => ({ downstreamActive: 1, downstreamIdle: 2, upstreamActive: 3, upstreamIdle: 4 }),
+    bounds: () => ({
+      limits: [
+        ['connections', 12_500],
+        ['open_files', Infinity],
+      ],
+      refused: [['downstream', 'descriptors', 6]],
+    }),
     droppedLines: () => [['access', 5]],
   });
 }
@@ -151,6 +158,8 @@ describe('a scrape', () => {
       ['fairlead_registry_leader_changes_total{registry="local"}', 1],
       ['fairlead_bad_requests_total{reason="cl-with-te"}', 1],
       ['fairlead_connections{side="downstream",state="idle"}', 2],
+      ['fairlead_limit{of="connections"}', 12_500],
+      ['fairlead_connections_refused_total{side="downstream",reason="descriptors"}', 6],
       ['fairlead_config_reloads_total{result="failure"}', 1],
       ['fairlead_log_lines_dropped_total{log="access"}', 5],
       ['fairlead_build_info{version="1.2.3",node="v24.0.0"}', 1],

@@ -28,6 +28,8 @@ export interface ProbeFactoryOptions {
    * much. Default 10,000.
    */
   readonly maxKept?: number;
+  /** In place of `maxKept`: for who wants to know how many there are. */
+  readonly kept?: KeptConnections;
   /** Default `fairlead-probe`. */
   readonly userAgent?: string;
   /** Forces the documented socket layer. For comparison and for tests. */
@@ -44,7 +46,7 @@ export function createProbeFactory(options: ProbeFactoryOptions): CreateProbe {
     refuse: addresses === undefined ? undefined : (ip, port) => addresses.refuseAddress(ip, port),
     plainSockets: options.plainSockets,
   };
-  const kept = new KeptConnections(options.maxKept ?? 10_000);
+  const kept = options.kept ?? new KeptConnections(options.maxKept ?? 10_000);
   const userAgent = options.userAgent ?? 'fairlead-probe';
   const plain: HttpProbeOptions = {
     connect,

@@ -1,0 +1,134 @@
+import { execFileSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { cpuSeconds, metric, openFiles } from './gauges.ts';
+import { RawClient, type RawOutcome } from './raw-client.ts';
+import { eventually, GatewayProcess, Instance, pause, request } from './world.ts';
+
+vi.setConfig({ testTimeout: 60_000 });
+
+const stops: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const stop of stops.splice(0).reverse()) await stop();
+});
+
+const GET = 'GET / HTTP/1.1\r\nHost: web.localhost\r\n\r\n';
+const statusOf = (outcome: RawOutcome): number | 'broken' => (outcome === 'broken' ? outcome : outcome.status);
+
+async function scene(through: readonly string[], delay = '0ms'): Promise<GatewayProcess> {
+  const gateway = await GatewayProcess.start({ through });
+  stops.push(() => gateway.stop());
+  const instance = await Instance.start({ name: 'one', delay });
+  stops.push(() => instance.kill());
+  await gateway.register({ serviceName: 'web', host: '127.0.0.1', port: instance.port });
+  await gateway.serving('web', 1);
+  return gateway;
+}
+
+const underLimit = (files: number): string[] => ['sh', '-c', `ulimit -n ${files}; exec "$@"`, 'sh'];
+
+/** So many connections, each with one request; the answers come in the same order. */
+async function crowd(
+  gateway: GatewayProcess,
+  count: number,
+): Promise<{ clients: RawClient[]; outcomes: RawOutcome[] }> {
+  const clients = Array.from({ length: count }, () => new RawClient(gateway.port));
+  stops.push(() => {
+    for (const client of clients) client.close();
+  });
+  return { clients, outcomes: await Promise.all(clients.map((client) => client.ask(GET))) };
+}
+
+/** With this as the limit, there is no descriptor left. */
+function lowestFree(pid: number): number {
+  const used = new Set(readdirSync(`/proc/${pid}/fd`).map(Number));
+  let lowest = 0;
+  while (used.has(lowest)) lowest++;
+  return lowest;
+}
+
+/** Share of a core that the gateway uses while nothing is asked of it. */
+async function idleCpu(gateway: GatewayProcess): Promise<number> {
+  const before = cpuSeconds(gateway.process.pid);
+  const began = performance.now();
+  await pause(1000);
+  return ((cpuSeconds(gateway.process.pid) - before) * 1000) / (performance.now() - began);
+}
+
+async function serves(gateway: GatewayProcess, withinMs: number): Promise<void> {
+  await eventually(
+    'a new client is served',
+    async () => (await request(gateway, { fresh: true })).status === 200,
+    withinMs,
+  );
+}
+
+describe('2,000 clients of a gateway that may have 1,024 open files', () => {
+  it('are served as far as descriptors permit, and the others are turned away; operators get through', async () => {
+    const gateway = await scene(underLimit(1024));
+    const permitted = await metric(gateway, 'fairlead_limit{of="connections"}');
+    expect(permitted).toBe(640);
+    const { clients, outcomes } = await crowd(gateway, 2000);
+    const statuses = outcomes.map(statusOf);
+    // All at once they want more connections to the instance than there may be: some get 503, and keep theirs.
+    const served = clients.filter((_, at) => statuses[at] === 200 || statuses[at] === 503);
+    const refused = statuses.filter((status) => status === 'broken').length;
+    expect(statuses.filter((status) => status === 200).length).toBeGreaterThan(100);
+    expect(served.length).toBeGreaterThan(permitted * 0.6);
+    expect(refused).toBeGreaterThanOrEqual(2000 - permitted);
+    expect(served.length + refused).toBe(2000);
+    expect(openFiles(gateway.process.pid)).toBeLessThan(1024 - 128);
+
+    expect(await idleCpu(gateway)).toBeLessThan(0.5);
+    const began = performance.now();
+    expect((await gateway.explain('web')).instances[0]).toMatchObject({ state: 'available', failures: 0 });
+    expect(performance.now() - began).toBeLessThan(1000);
+    expect(await metric(gateway, 'fairlead_connections_refused_total{side="downstream",reason="descriptors"}')).toBe(
+      refused,
+    );
+    expect(gateway.process.output).toContain('connections are refused: a limit is reached');
+    // Who has a connection goes on being served on it.
+    expect(statusOf(await served[0]!.ask(GET))).toBe(200);
+
+    for (const client of clients) client.close();
+    await serves(gateway, 1000);
+    expect(gateway.process.child.exitCode).toBeNull();
+  });
+
+  it('that all ask at once: those without a connection to an instance get 503 UO, and no instance is blamed', async () => {
+    const gateway = await scene(underLimit(1024), '500ms');
+    const { outcomes } = await crowd(gateway, 600);
+    const statuses = new Map<number | string, number>();
+    for (const outcome of outcomes) statuses.set(statusOf(outcome), (statuses.get(statusOf(outcome)) ?? 0) + 1);
+    expect(statuses.get(200)).toBeGreaterThan(150);
+    const refused = 'fairlead_connections_refused_total';
+    expect(statuses.get(503)).toBe(await metric(gateway, `${refused}{side="upstream"`));
+    expect(statuses.get('broken') ?? 0).toBe(await metric(gateway, `${refused}{side="downstream"`));
+    expect([...statuses.values()].reduce((sum, count) => sum + count, 0)).toBe(600);
+    const { instances } = await gateway.explain('web');
+    expect(instances[0]).toMatchObject({ state: 'available', failures: 0, inflight: 0 });
+    await serves(gateway, 1000);
+  });
+});
+
+describe('a system that refuses descriptors before the gateway expects it', () => {
+  it('makes it neither crash nor spin, blames no instance, and is over as soon as there are some again', async () => {
+    const gateway = await scene([]);
+    const { pid } = gateway.process;
+    const soft = (files: number): unknown => execFileSync('prlimit', ['--pid', String(pid), `--nofile=${files}:`]);
+    const idle = await crowd(gateway, 50);
+    expect(idle.outcomes.every((outcome) => statusOf(outcome) === 200)).toBe(true);
+    await eventually('connections to the instance are closed', async () => {
+      return (await metric(gateway, 'fairlead_connections{side="upstream"')) === 0;
+    });
+    soft(lowestFree(pid));
+    // Nobody gets in, and those that are in get no connection to the instance.
+    const { outcomes } = await crowd(gateway, 50);
+    expect(outcomes.every((outcome) => outcome === 'broken')).toBe(true);
+    expect(statusOf(await idle.clients[0]!.ask(GET))).toBe(503);
+    expect(await idleCpu(gateway)).toBeLessThan(0.5);
+    soft(10_000);
+    await serves(gateway, 2000);
+    expect((await gateway.explain('web')).instances[0]).toMatchObject({ state: 'available', failures: 0 });
+  });
+});
