@@ -44,7 +44,7 @@ const gate = new BreakerGate(columns, systemClock, 1, {
     breaker.trialEnded(circuit, outcome);
   },
 });
-const admit = () => gate.admit(0, policy.windowMs);
+const admit = () => gate.admit(0, policy);
 await measure('admit + success', () => admit()?.settle('success'));
 await measure('admit + cancelled', () => admit()?.settle('cancelled'));
 await measure('admit + failure, cap reached', () => admit()?.settle('timeout'));

@@ -7,6 +7,8 @@ const CELLS = 2 * BUCKETS;
 export const CLOSED = 0;
 export const OPEN = 1;
 export const HALF_OPEN = 2;
+/** For good: the instance is no longer registered. Of no interest to those who only want to know. */
+const SHUT = 3;
 
 const STATE_BITS = 2;
 const STATE_MASK = 3;
@@ -65,7 +67,7 @@ export class BreakerColumns {
     const epoch = (this.circuit(slot) >> STATE_BITS) + 1;
     Atomics.store(this.#trial, slot, 0);
     Atomics.store(this.#circuit, slot, (epoch << STATE_BITS) | state);
-    this.states[slot] = state;
+    this.states[slot] = state === SHUT ? CLOSED : state;
   }
 
   /** Forgets all counts. */
@@ -78,6 +80,16 @@ export class BreakerColumns {
   clear(slot: number): void {
     this.change(slot, CLOSED);
     this.forget(slot);
+  }
+
+  /** From this moment on no thread admits an attempt. What is counted is forgotten. */
+  shut(slot: number): void {
+    this.change(slot, SHUT);
+    this.forget(slot);
+  }
+
+  isShut(slot: number): boolean {
+    return BreakerColumns.stateOf(this.circuit(slot)) === SHUT;
   }
 
   trialHolder(slot: number): number {

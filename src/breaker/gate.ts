@@ -1,5 +1,6 @@
 import type { Clock } from '../core/clock.ts';
 import type { Outcome } from '../core/outcome.ts';
+import type { BreakerPolicy } from '../core/policy.ts';
 import type { Permit } from './breaker.ts';
 import { BreakerColumns, CLOSED, HALF_OPEN } from './columns.ts';
 
@@ -32,8 +33,9 @@ export class BreakerGate {
     this.#reports = reports;
   }
 
-  /** undefined: open, or half-open with its one trial under way. */
-  admit(slot: number, windowMs: number): Permit | undefined {
+  /** undefined: no longer registered, open, or half-open with its one trial under way. */
+  admit(slot: number, { enabled, windowMs }: Pick<BreakerPolicy, 'enabled' | 'windowMs'>): Permit | undefined {
+    if (!enabled) return this.#columns.isShut(slot) ? undefined : UNGUARDED;
     const circuit = this.#columns.circuit(slot);
     const state = BreakerColumns.stateOf(circuit);
     if (state === CLOSED) return new GatePermit(this, slot, circuit, windowMs, false);
@@ -80,4 +82,4 @@ class GatePermit implements Permit {
 }
 
 /** For services whose breakers are switched off. */
-export const UNGUARDED: Permit = Object.freeze({ trial: false, settle: () => undefined });
+const UNGUARDED: Permit = Object.freeze({ trial: false, settle: () => undefined });

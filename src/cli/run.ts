@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { CONFIG_FLAG, configFile, readConfig } from './run-options.ts';
 import { parseFlags, type Verb } from './verb.ts';
 
@@ -29,6 +30,7 @@ export const run: Verb = {
       load: () => loadConfigFile(file.path, { file: file.file, env: ctx.env }),
       file: file.file,
       path: file.path,
+      cores: availableParallelism(),
       clock: ctx.clock,
       random: ctx.random,
       version: ctx.version,

@@ -1,3 +1,5 @@
+import { hrtime } from 'node:process';
+
 /**
  * Time is passed in, so that tests can move it. Every interval is measured with `now()`: wall time may jump.
  */
@@ -15,9 +17,12 @@ export interface Clock {
 
 /** A constant of this module: the global would be looked up at every call, several times a request. */
 const system = performance;
+/** `performance` begins anew in every thread; the monotonic clock under it is the same for all of them. */
+const originMs = Number(hrtime.bigint()) / 1e6 - system.now();
 
+/** Its `now` is comparable between the threads of a process. */
 export const systemClock: Clock = {
-  now: () => system.now(),
+  now: () => originMs + system.now(),
   wall: () => Date.now(),
   after(delayMs, task) {
     // setTimeout fires at once for delays past 2^31-1 ms.

@@ -16,10 +16,10 @@ import { Timeline } from '../telemetry/timeline.ts';
 import { Figures } from '../upstream/figures.ts';
 import { Fleet } from '../upstream/fleet.ts';
 import { AdminListener } from './admin-listener.ts';
+import { DataThreads, ThreadBarrier } from '../worker/threads.ts';
 import type { ClusterAddress } from './backends.ts';
 import { BoundsWatch } from './bounds.ts';
 import { ConfigWatch } from './config-watch.ts';
-import { createDataPlane, type DataPlane } from './data-plane.ts';
 import { descriptorLimit } from './descriptors.ts';
 import { fleetSource } from './fleet-source.ts';
 import { Listeners } from './listeners.ts';
@@ -30,7 +30,8 @@ import { Registries } from './registries.ts';
 import { Reloader } from './reload.ts';
 import { FleetRouter } from './router.ts';
 import { hostTable, servicePolicies } from './service-policies.ts';
-import { addressRules, dataPlaneSettings } from './settings.ts';
+import { eject } from './suspects.ts';
+import { addressRules, dataPlaneSettings, threadSettings } from './settings.ts';
 import { InheritedSockets } from './sockets.ts';
 
 export interface GatewayOptions {
@@ -40,6 +41,8 @@ export interface GatewayOptions {
   /** That file: as messages call it, and where it is. */
   readonly file: string;
   readonly path: string;
+  /** As many data-plane threads there are where `workers` is `auto`. */
+  readonly cores: number;
   readonly clock: Clock;
   readonly random: Random;
   readonly version: string;
@@ -63,7 +66,7 @@ export class Gateway {
   readonly #bounds: BoundsWatch;
   readonly #probing: Probing;
   readonly #registries: Registries;
-  readonly #dataPlane: DataPlane;
+  readonly #threads: DataThreads;
   readonly #listeners: Listeners;
   readonly #admin: AdminListener;
   readonly #addresses: AddressPolicy;
@@ -89,10 +92,12 @@ export class Gateway {
     });
     this.#timeline = new Timeline({ clock });
     const figures = new Figures(config.gateway.limits.instances);
+    const barrier = new ThreadBarrier();
     this.#fleet = new Fleet({
       clock,
       random,
       figures,
+      barrier,
       defaultPolicy: config.defaultPolicy,
       maxServices: config.gateway.limits.services,
     });
@@ -123,17 +128,8 @@ export class Gateway {
       owner: options.owner,
       cluster: options.cluster,
     });
-    this.#dataPlane = createDataPlane({
-      ...parts,
-      config: config.gateway,
-      router: this.#router,
-      addresses,
-      accessLog: this.#logs.access,
-    });
-    this.#logs.onAccessLog = (log) => {
-      this.#dataPlane.logTo(log);
-    };
-    this.#listeners = new Listeners(this.#dataPlane.proxy);
+    this.#threads = this.#startThreads(barrier);
+    this.#listeners = new Listeners(this.#threads);
     this.#admin = new AdminListener(clock, (admin) => this.#adminApp(admin));
     this.#stopLoopWatch = watchLoopLag(clock, (lagMs) => {
       this.#metrics.loopLag(lagMs);
@@ -154,10 +150,40 @@ export class Gateway {
     this.#reloader = this.#makeReloader(parts);
   }
 
+  #startThreads(barrier: ThreadBarrier): DataThreads {
+    const { config, clock } = this.#options;
+    const metrics = this.#metrics;
+    const threads = new DataThreads({
+      clock,
+      fleet: this.#fleet,
+      barrier,
+      log: this.#log,
+      count: config.workers === 'auto' ? this.#options.cores : config.workers,
+      reusePort: true,
+      settings: threadSettings(config),
+      serviceRows: config.gateway.limits.services + 2,
+      rowOf: (service) => metrics.serviceRow(service),
+      onSuspect: (slot, cause, unreachable) => {
+        eject(this.#fleet, clock, slot, cause, unreachable);
+      },
+      onRefused: (reason, count) => {
+        metrics.badRequest(reason, count);
+      },
+      onLines: (lines) => {
+        this.#logs.writeAccess(lines);
+      },
+      onDied: (thread, cause) => {
+        this.#timeline.add({ kind: 'thread', to: 'replaced', cause: `data-plane thread ${thread}: ${cause}` });
+      },
+    });
+    for (const meters of threads.meters) metrics.addThread(meters);
+    return threads;
+  }
+
   #makeReloader(observers: { log: EventLog; metrics: Metrics; timeline: Timeline }): Reloader {
     const { clock, config, load, file } = this.#options;
     const policies = servicePolicies({ fleet: this.#fleet, router: this.#router, probing: this.#probing });
-    const settings = dataPlaneSettings(this.#addresses, this.#dataPlane);
+    const settings = dataPlaneSettings(this.#addresses, this.#threads);
     // What may be registered, and who is who, before registries bring instances by a changed configuration.
     const parts = [this.#logs, this.#listeners, this.#admin, settings, policies, this.#registries, this.#watch];
     const noted = async (): Promise<LoadResult> => {
@@ -226,11 +252,11 @@ export class Gateway {
     const { clock } = this.#options;
     this.#log.info('stopping', { acceptForMs, drainMs });
     await sleep(clock, acceptForMs, hurry);
-    const { proxy } = this.#dataPlane;
-    await proxy.drain();
+    const threads = this.#threads;
+    await threads.finish('drain');
     const deadlineMs = clock.now() + drainMs;
-    while (proxy.connections > 0 && clock.now() < deadlineMs && !hurry.aborted) await sleep(clock, 20, hurry);
-    this.#log.info('stopped', { connectionsCut: proxy.connections });
+    while (threads.sum('connections') > 0 && clock.now() < deadlineMs && !hurry.aborted) await sleep(clock, 20, hurry);
+    this.#log.info('stopped', { connectionsCut: threads.sum('connections') });
     await this.#close();
   }
 
@@ -238,7 +264,7 @@ export class Gateway {
     this.#stopLoopWatch();
     this.#bounds.close();
     this.#watch.set(false);
-    this.#dataPlane.close();
+    await this.#threads.close();
     await this.#admin.close();
     await this.#registries.stop();
     this.#probing.close();
@@ -247,13 +273,13 @@ export class Gateway {
   }
 
   #connections(): { downstreamActive: number; downstreamIdle: number; upstreamActive: number; upstreamIdle: number } {
-    const { proxy, pool } = this.#dataPlane;
-    const active = Math.min(proxy.requests, proxy.connections);
+    const connections = this.#threads.sum('connections');
+    const active = Math.min(this.#threads.sum('requests'), connections);
     return {
       downstreamActive: active,
-      downstreamIdle: proxy.connections - active,
+      downstreamIdle: connections - active,
       upstreamActive: active,
-      upstreamIdle: pool.idleCount,
+      upstreamIdle: this.#threads.sum('idleUpstream'),
     };
   }
 
@@ -288,7 +314,8 @@ export class Gateway {
       component: name,
       reason: `has not answered yet, and no saved set is loaded${lastError ? `: ${lastError.message}` : ''}`,
     }));
-    if (reasons.length === 0 && !this.#registriesAnswered) reasons.push({ component: 'gateway', reason: 'starting' });
+    const starting = !this.#registriesAnswered || this.#listeners.addresses.length === 0;
+    if (reasons.length === 0 && starting) reasons.push({ component: 'gateway', reason: 'starting' });
     return reasons;
   }
 }

@@ -1,18 +1,18 @@
 import type { Config, HostPort } from '../config/config.ts';
-import type { Listener } from '../http1/listener.ts';
+import type { ThreadListener } from '../worker/threads.ts';
 import type { PreparedChange, Reloadable } from './reload.ts';
 import type { InheritedSockets, NamedSocket } from './sockets.ts';
 
 /** What has data-plane listeners. */
 export interface ListenerHost {
-  listen(host: string, port: number, fd?: number): Promise<Listener>;
-  stopListening(listener: Listener): Promise<void>;
+  /** `fds`: sockets that listen there already. */
+  listen(host: string, port: number, fds: readonly number[]): Promise<ThreadListener>;
 }
 
 interface Open {
   /** As configured: the port may be 0. */
   readonly configured: HostPort;
-  readonly listener: Listener;
+  readonly listener: ThreadListener;
 }
 
 const SETTING = 'gateway.listen';
@@ -32,8 +32,8 @@ export class Listeners implements Reloadable {
   }
 
   get sockets(): readonly NamedSocket[] {
-    return this.#open.flatMap(({ configured, listener: { fd } }) =>
-      fd === undefined ? [] : [{ setting: SETTING, ...configured, fd }],
+    return this.#open.flatMap(({ configured, listener: { fds } }) =>
+      fds.map((fd) => ({ setting: SETTING, ...configured, fd })),
     );
   }
 
@@ -54,7 +54,7 @@ export class Listeners implements Reloadable {
     });
     const opened = await this.#openAll(added);
     const close = (which: readonly Open[]): Promise<unknown> =>
-      Promise.all(which.map(({ listener }) => this.#host.stopListening(listener)));
+      Promise.all(which.map(({ listener }) => listener.close()));
     return {
       commit: async () => {
         this.#open = [...kept, ...opened];
@@ -76,12 +76,10 @@ export class Listeners implements Reloadable {
       for (const configured of addresses) {
         const { host, port } = configured;
         const sockets = inherited?.takeAll(SETTING, configured) ?? [];
-        for (const fd of sockets.length > 0 ? sockets : [undefined]) {
-          opened.push({ configured, listener: await this.#host.listen(host, port, fd) });
-        }
+        opened.push({ configured, listener: await this.#host.listen(host, port, sockets) });
       }
     } catch (error) {
-      for (const { listener } of opened) await this.#host.stopListening(listener);
+      for (const { listener } of opened) await listener.close();
       const reason = error instanceof Error ? error.message : String(error);
       throw new Error(`${SETTING}: ${reason}`, { cause: error });
     }

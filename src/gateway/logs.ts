@@ -1,6 +1,5 @@
 import type { Config, LogDestination } from '../config/config.ts';
 import type { Clock } from '../core/clock.ts';
-import { AccessLog } from '../telemetry/access-log.ts';
 import { LineSink } from '../telemetry/line-sink.ts';
 import { type EventLog, openEventLog } from '../telemetry/log.ts';
 import { fileAt, type SinkFiles, standardStream } from '../telemetry/sink-files.ts';
@@ -12,8 +11,6 @@ const CLOSE_MS = 1000;
 /** The event log and the access log, each with its destination. */
 export class Logs implements Reloadable {
   readonly event: EventLog;
-  /** Where the requests of the data plane are written from now on; undefined = nowhere. */
-  onAccessLog: (log: AccessLog | undefined) => void = () => undefined;
   readonly #clock: Clock;
   #access: LineSink | undefined;
   /** Of access logs that are closed. */
@@ -27,8 +24,9 @@ export class Logs implements Reloadable {
     this.#access = this.#openAccess(config);
   }
 
-  get access(): AccessLog | undefined {
-    return this.#access && new AccessLog(this.#access);
+  /** Whole lines of the access log. Never waits: what finds no room is dropped and counted. */
+  writeAccess(lines: Uint8Array): void {
+    this.#access?.writeBytes(Buffer.from(lines.buffer, lines.byteOffset, lines.byteLength), lines.byteLength);
   }
 
   get accessDropped(): number {
@@ -71,7 +69,6 @@ export class Logs implements Reloadable {
   #switchAccess(opened: LineSink | undefined): void {
     const closed = this.#access;
     this.#access = opened;
-    this.onAccessLog(this.access);
     this.#dropped += closed?.dropped ?? 0;
     void closed?.close(CLOSE_MS);
   }

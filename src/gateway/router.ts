@@ -2,6 +2,7 @@ import type { Clock } from '../core/clock.ts';
 import type { Route, Router } from '../proxy/context.ts';
 import { RetryBudget } from '../proxy/retry.ts';
 import type { HostTable } from '../routing/hosts.ts';
+import { ServicesByHost } from '../routing/services.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { ServiceMeters } from '../telemetry/traffic.ts';
 import type { ServiceState } from '../upstream/directory.ts';
@@ -13,49 +14,42 @@ interface Routed extends Route {
 
 /** Hosts to services of the fleet, as it is now. */
 export class FleetRouter implements Router {
-  revision = 1;
   readonly #fleet: Fleet;
+  readonly #services: ServicesByHost<ServiceState>;
   readonly #metrics: Metrics;
   readonly #clock: Clock;
-  #hosts: HostTable;
   readonly #routes = new Map<ServiceState, Routed>();
-  /** Names of services in lower case, where they are not spelled so: host names have no case. */
-  readonly #spellings = new Map<string, string>();
 
   constructor(options: { fleet: Fleet; metrics: Metrics; clock: Clock; hosts: HostTable }) {
     this.#fleet = options.fleet;
     this.#metrics = options.metrics;
     this.#clock = options.clock;
-    this.#hosts = options.hosts;
+    this.#services = new ServicesByHost(options.hosts);
+    for (const service of options.fleet.services.values()) this.#services.add(service);
     this.#fleet.listen({
       serviceAdded: (service) => {
-        const lower = service.name.toLowerCase();
-        if (lower !== service.name) this.#spellings.set(lower, service.name);
-        this.revision++;
+        this.#services.add(service);
       },
       serviceDropped: (service) => {
-        const lower = service.name.toLowerCase();
-        if (this.#spellings.get(lower) === service.name) this.#spellings.delete(lower);
+        this.#services.drop(service);
         this.#routes.delete(service);
         this.#metrics.forgetService(service.name);
-        this.revision++;
       },
     });
   }
 
+  get revision(): number {
+    return this.#services.revision;
+  }
+
   /** Takes over a changed configuration. */
   replace(hosts: HostTable): void {
-    this.#hosts = hosts;
-    this.revision++;
+    this.#services.replace(hosts);
   }
 
   /** The service that a lower-case host without port leads to. */
   resolve(host: string): ServiceState | undefined {
-    const configured = this.#hosts.configured(host);
-    if (configured !== undefined) return this.#fleet.service(configured);
-    const name = this.#hosts.underDomain(host);
-    if (name === undefined) return undefined;
-    return this.#fleet.service(name) ?? this.#fleet.service(this.#spellings.get(name) ?? '');
+    return this.#services.resolve(host);
   }
 
   /** Undefined for a service that is not there any more. */

@@ -1,15 +1,16 @@
 import { networkInterfaces } from 'node:os';
-import type { Config } from '../config/config.ts';
+import type { Config, HostPort } from '../config/config.ts';
 import type { AddressPolicy, AddressPolicyOptions } from '../core/address.ts';
-import type { DataPlane } from './data-plane.ts';
+import type { ThreadSettings } from '../worker/messages.ts';
+import type { DataThreads } from '../worker/threads.ts';
 import { atOnce, type Reloadable } from './reload.ts';
 import { same } from './same-config.ts';
 
 /** What the data plane and the address policy take over from one moment to the next. */
-export function dataPlaneSettings(addresses: AddressPolicy, dataPlane: Pick<DataPlane, 'reconfigure'>): Reloadable {
+export function dataPlaneSettings(addresses: AddressPolicy, threads: Pick<DataThreads, 'reconfigure'>): Reloadable {
   const take = (next: Config, before: Config): string[] => {
     addresses.configure(addressRules(next));
-    dataPlane.reconfigure(next.gateway);
+    threads.reconfigure(threadSettings(next));
     const after = settingsOf(next);
     return [...settingsOf(before)]
       .filter(([name, value]) => !same(value, after.get(name)))
@@ -18,12 +19,23 @@ export function dataPlaneSettings(addresses: AddressPolicy, dataPlane: Pick<Data
   return { prepare: (next, before) => atOnce(() => take(next, before)) };
 }
 
-export function addressRules(config: Config): AddressPolicyOptions {
+export function threadSettings(config: Config): ThreadSettings {
+  const hosts: [string, string][] = [];
+  for (const [name, policy] of config.services) for (const host of policy.hosts) hosts.push([host, name]);
+  const { gateway } = config;
+  return { gateway, hosts, ownListeners: ownListeners(config), accessLog: gateway.accessLog !== 'off' };
+}
+
+function ownListeners(config: Config): HostPort[] {
   const own = [...config.gateway.listen, config.admin.listen];
   for (const registry of config.registries) if (registry.type === 'embedded') own.push(...registry.listen);
+  return own;
+}
+
+export function addressRules(config: Config): AddressPolicyOptions {
   return {
     ...config.gateway.upstreamAddresses,
-    ownListeners: own,
+    ownListeners: ownListeners(config),
     localAddresses: () =>
       Object.values(networkInterfaces()).flatMap((each) => (each ?? []).map(({ address }) => address)),
   };

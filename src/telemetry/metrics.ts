@@ -115,10 +115,10 @@ export class Metrics {
   }
 
   /** A malformed request was refused; `reason` is the parser's word for it. */
-  badRequest(reason: string): void {
+  badRequest(reason: string, count = 1): void {
     const known = this.#badRequests.has(reason) || this.#badRequests.size < MAX_BAD_REQUEST_REASONS;
     const counted = known ? reason : 'other';
-    this.#badRequests.set(counted, (this.#badRequests.get(counted) ?? 0) + 1);
+    this.#badRequests.set(counted, (this.#badRequests.get(counted) ?? 0) + count);
   }
 
   /** Time one probe took. Its result is counted by `ServiceMeters.probe`. */

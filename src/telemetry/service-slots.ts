@@ -44,7 +44,7 @@ export class ServiceSlots {
     return this.#crowdedOut.size;
   }
 
-  /** The row of a service, and whether it is new and has to be cleared. */
+  /** The row of a service, and whether it has been another's before, so that it has to be cleared. */
   acquire(name: string): { readonly slot: number; readonly fresh: boolean } {
     const known = this.#byName.get(name);
     if (known !== undefined) {
@@ -60,8 +60,10 @@ export class ServiceSlots {
     }
     this.#crowdedOut.delete(name);
     this.#byName.set(name, slot);
+    // What was never touched stays so: there may be rows for tens of thousands of services on every thread.
+    const fresh = slot < this.#nameAt.length;
     this.#nameAt[slot] = name;
-    return { slot, fresh: true };
+    return { slot, fresh };
   }
 
   release(name: string): void {

@@ -14,6 +14,8 @@ export type TimelineKind =
   | 'fallback'
   /** Of a registry: lost, back, resynced, a change held back. */
   | 'registry'
+  /** Of a data-plane thread: it has died, and another takes its place. */
+  | 'thread'
   | 'config';
 
 /** One change, and why it came. */

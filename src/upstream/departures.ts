@@ -5,9 +5,8 @@ import type { ServiceRecord } from './service-record.ts';
 
 /** Whether all threads that make attempts have taken over what was published up to a moment. */
 export interface Barrier {
-  /** The moment of now. */
-  mark(): number;
-  isPassed(mark: number): boolean;
+  /** Of the moment of the call. The result says true from when all of them have, for ever. */
+  mark(): () => boolean;
 }
 
 /** Whoever ends the last request of a leaving member says so; this is for other threads, and for the case that nobody did. */
@@ -24,8 +23,8 @@ export class Departures {
   readonly #free: (member: MemberRecord) => void;
   /** Services that have such members. */
   readonly #services = new Set<ServiceRecord>();
-  /** When each of them departed; empty without a barrier. */
-  readonly #marks = new Map<MemberRecord, number>();
+  /** Of the moment at which each of them departed; empty without a barrier. */
+  readonly #passed = new Map<MemberRecord, () => boolean>();
   #cancelSweep: (() => void) | undefined;
 
   constructor(clock: Clock, figures: Figures, barrier: Barrier | undefined, free: (member: MemberRecord) => void) {
@@ -37,9 +36,9 @@ export class Departures {
 
   /** Obligation: the member is in no view, and never will be again, and listeners have been told of that view. */
   depart(member: MemberRecord): void {
-    if (this.#barrier) this.#marks.set(member, this.#barrier.mark());
+    if (this.#barrier) this.#passed.set(member, this.#barrier.mark());
     if (this.#isDone(member)) {
-      this.#marks.delete(member);
+      this.#passed.delete(member);
       this.#free(member);
       return;
     }
@@ -52,20 +51,19 @@ export class Departures {
   released(member: MemberRecord): void {
     if (!this.#isDone(member) || !member.service.leaving.delete(member)) return;
     if (member.service.leaving.size === 0) this.#services.delete(member.service);
-    this.#marks.delete(member);
+    this.#passed.delete(member);
     this.#free(member);
   }
 
   close(): void {
     this.#cancelSweep?.();
     this.#services.clear();
-    this.#marks.clear();
+    this.#passed.clear();
   }
 
   #isDone(member: MemberRecord): boolean {
-    const mark = this.#marks.get(member);
     // In this order: a thread that has passed can begin no attempt, so that none in flight is none for ever.
-    if (mark !== undefined && !this.#barrier?.isPassed(mark)) return false;
+    if (this.#passed.get(member)?.() === false) return false;
     return Atomics.load(this.#figures.inflight, member.slot) === 0;
   }
 

@@ -8,6 +8,7 @@ export interface FleetListener {
   added?(member: Member): void;
   /** It is configured, or an instance of it registered, for the first time. */
   serviceAdded?(service: ServiceDetail): void;
+  policyChanged?(service: ServiceDetail): void;
   /** Its name is unknown from now on; members of it may still be leaving. */
   serviceDropped?(service: ServiceDetail): void;
   /** Anything but the address has changed. */

@@ -275,6 +275,13 @@ export class Fleet implements FleetBase {
     this.#listeners.tell((listener) => listener.transition?.(member, 'breaker', from, to, cause));
   }
 
+  /** Whoever held these trials is no more. Looks at every slot. */
+  trialsLost(holder: number): void {
+    for (const member of this.#slots.owners) {
+      if (member?.breaker && this.figures.breakers.trialHolder(member.slot) === holder) member.breaker.trialLost();
+    }
+  }
+
   /** The next view offers the trial again. */
   trialReturned(member: MemberRecord): void {
     this.#publisher.touch(member.service);
@@ -321,6 +328,7 @@ export class Fleet implements FleetBase {
     if (policy.availability.degradedWeight !== degradedWeight || policy.availability.mode !== mode) {
       for (const member of service.members.values()) this.#weighing.weigh(member);
     }
+    this.#listeners.tell((listener) => listener.policyChanged?.(service));
     this.#publisher.touch(service);
   }
 
@@ -371,12 +379,9 @@ export class Fleet implements FleetBase {
 
   #remove(member: MemberRecord): void {
     member.service.remove(member);
-    member.leaving = true;
     this.#weighing.removed(member);
-    if (member.breaker) {
-      member.closeBreaker();
-      this.#stand(member, { breaker: 'closed' }, 'breaker');
-    }
+    member.leave();
+    this.#stand(member, { breaker: 'closed' }, 'breaker');
     this.#publisher.touch(member.service);
     this.#listeners.tell((listener) => listener.removed?.(member));
   }

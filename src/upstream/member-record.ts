@@ -1,6 +1,6 @@
 import type { Breaker, Permit } from '../breaker/breaker.ts';
 import type { BreakerColumns } from '../breaker/columns.ts';
-import { type BreakerGate, UNGUARDED } from '../breaker/gate.ts';
+import type { BreakerGate } from '../breaker/gate.ts';
 import { type BreakerOptions, createBreaker } from '../breaker/instance-breaker.ts';
 import type { Clock } from '../core/clock.ts';
 import type { BreakerState } from '../core/health.ts';
@@ -46,9 +46,7 @@ export class MemberRecord implements Member {
   }
 
   admit(): Permit | undefined {
-    if (this.leaving) return undefined;
-    const { enabled, windowMs } = this.service.policy.breaker;
-    return enabled ? this.#base.gate.admit(this.slot, windowMs) : UNGUARDED;
+    return this.#base.gate.admit(this.slot, this.service.policy.breaker);
   }
 
   /** The breaker, made where there is none yet; undefined where breakers are switched off or the member has left. */
@@ -62,6 +60,13 @@ export class MemberRecord implements Member {
     this.breaker?.close();
     this.breaker = undefined;
     this.#base.figures.breakers.clear(this.slot);
+  }
+
+  /** No longer registered: from this moment on it admits nobody, on any thread. */
+  leave(): void {
+    this.closeBreaker();
+    this.leaving = true;
+    this.#base.figures.breakers.shut(this.slot);
   }
 }
 

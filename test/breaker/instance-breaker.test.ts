@@ -60,7 +60,7 @@ function setup(options: Partial<BreakerOptions> = {}) {
     get trialReady() {
       return columns.trialReady(2);
     },
-    admit: () => gate.admit(2, POLICY.windowMs),
+    admit: () => gate.admit(2, POLICY),
     trip: (cause: string, unreachable?: boolean) => decider.trip(cause, unreachable),
     reached: (beganMs: number) => decider.reached('a probe passed', beganMs),
     lose: () => {

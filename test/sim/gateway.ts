@@ -2,9 +2,9 @@ import { AddressPolicy } from '../../src/core/address.ts';
 import type { Clock } from '../../src/core/clock.ts';
 import type { ServicePolicy } from '../../src/core/policy.ts';
 import type { Random } from '../../src/core/random.ts';
-import { createDataPlane, type DataPlane } from '../../src/gateway/data-plane.ts';
 import { Probing } from '../../src/gateway/probing.ts';
 import { FleetRouter } from '../../src/gateway/router.ts';
+import { eject } from '../../src/gateway/suspects.ts';
 import type { CreateProbe } from '../../src/health/probe.ts';
 import { RegistryMerge } from '../../src/registry/merge.ts';
 import { RegistrySource } from '../../src/registry/source.ts';
@@ -15,6 +15,10 @@ import { ROW, ROW_CELLS } from '../../src/telemetry/traffic.ts';
 import { RETRY_REASONS } from '../../src/telemetry/closed-sets.ts';
 import { Figures } from '../../src/upstream/figures.ts';
 import { Fleet } from '../../src/upstream/fleet.ts';
+import type { DataPlane } from '../../src/worker/data-plane.ts';
+import { DataThread } from '../../src/worker/data-thread.ts';
+import { DataThreads, ThreadBarrier } from '../../src/worker/threads.ts';
+import type { SpawnThread } from '../../src/worker/worker-thread.ts';
 import { load } from '../config/load-text.ts';
 import { MemoryBackend, type MemoryRegistry } from '../contract/memory-backend.ts';
 import type { Network } from './process.ts';
@@ -22,6 +26,7 @@ import type { Network } from './process.ts';
 export const SERVICE = 'web';
 /** Slots: more than any run needs at once, leaving ones included. */
 export const CAPACITY = 64;
+const SERVICE_ROWS = 8;
 const CONFIG = load('').gateway;
 const ADDRESSES = new AddressPolicy({});
 
@@ -61,7 +66,8 @@ export interface SimGatewayOptions {
 export class SimGateway {
   readonly fleet: Fleet;
   readonly figures = new Figures(CAPACITY);
-  readonly dataPlanes: readonly DataPlane[];
+  readonly dataPlanes: DataPlane[] = [];
+  readonly #threads: DataThreads;
   readonly source: RegistrySource;
   readonly #options: SimGatewayOptions;
   readonly #metrics: Metrics;
@@ -76,9 +82,10 @@ export class SimGateway {
       version: '0',
       nodeVersion: '0',
       instanceSeries: { enabled: false, limit: 1 },
-      serviceRows: 8,
+      serviceRows: SERVICE_ROWS,
     });
-    this.fleet = new Fleet({ clock, random, figures: this.figures, defaultPolicy: policy });
+    const barrier = new ThreadBarrier();
+    this.fleet = new Fleet({ clock, random, barrier, figures: this.figures, defaultPolicy: policy });
     const parts = { clock, random, fleet: this.fleet, metrics: this.#metrics, log: QUIET };
     const router = new FleetRouter({ ...parts, hosts: new HostTable([], 'localhost') });
     this.#probing = new Probing({
@@ -91,7 +98,7 @@ export class SimGateway {
     this.fleet.configure(SERVICE, policy);
     this.#row = this.#metrics.serviceRow(SERVICE);
     this.source = this.#follow();
-    this.dataPlanes = Array.from({ length: options.dataPlanes }, () => this.#dataPlane(router));
+    this.#threads = this.#startThreads(barrier);
   }
 
   get requests(): number {
@@ -126,14 +133,14 @@ export class SimGateway {
 
   /** In the order of the real one. What is left afterwards is a leak. */
   async close(): Promise<void> {
-    for (const each of this.dataPlanes) each.close();
+    await this.#threads.close();
     await this.source.stop();
     this.#probing.close();
     this.fleet.close();
   }
 
   #cell(cell: number): number {
-    return this.#metrics.traffic.cells[this.#row * ROW_CELLS + cell]!;
+    return this.#threads.meters.reduce((sum, { cells }) => sum + cells[this.#row * ROW_CELLS + cell]!, 0);
   }
 
   #follow(): RegistrySource {
@@ -188,19 +195,58 @@ export class SimGateway {
     };
   };
 
-  #dataPlane(router: FleetRouter): DataPlane {
-    const { clock, random, network } = this.#options;
-    return createDataPlane({
-      config: CONFIG,
+  #startThreads(barrier: ThreadBarrier): DataThreads {
+    const { clock, dataPlanes } = this.#options;
+    return new DataThreads({
       clock,
-      random,
       fleet: this.fleet,
-      router,
-      metrics: this.#metrics,
-      addresses: ADDRESSES,
-      connect: ({ host, port }, sink, done) => network.at(host, port).connect(sink, done),
-      accessLog: undefined,
+      barrier,
       log: QUIET,
+      count: dataPlanes,
+      reusePort: true,
+      settings: { gateway: CONFIG, hosts: [], ownListeners: [], accessLog: false },
+      serviceRows: SERVICE_ROWS,
+      rowOf: (service) => this.#metrics.serviceRow(service),
+      spawn: this.#spawn,
+      onSuspect: (slot, cause, unreachable) => {
+        eject(this.fleet, clock, slot, cause, unreachable);
+      },
+      onRefused: (reason) => {
+        throw new Error(`a request was refused: ${reason}`);
+      },
+      onLines: () => undefined,
+      onDied: () => undefined,
     });
   }
+
+  /** A thread that is none: its messages are copied and come in order, after what is under way. */
+  readonly #spawn: SpawnThread = (setup, { onMessage, onExit }) => {
+    const { clock, random, network } = this.#options;
+    const thread = new DataThread({
+      setup,
+      clock,
+      random,
+      connect: ({ host, port }, sink, done) => network.at(host, port).connect(sink, done),
+      send: (message) => {
+        const copy = structuredClone(message);
+        queueMicrotask(() => {
+          onMessage(copy);
+        });
+      },
+    });
+    this.dataPlanes.push(thread.dataPlane);
+    return {
+      post: (message) => {
+        if (message.type === 'fail') return;
+        const copy = structuredClone(message);
+        queueMicrotask(() => {
+          thread.receive(copy);
+        });
+      },
+      terminate: async () => {
+        await thread.close();
+        onExit('ended');
+      },
+    };
+  };
 }

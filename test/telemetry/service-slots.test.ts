@@ -8,10 +8,10 @@ function slots(capacity: number): { slots: ServiceSlots; clock: ManualClock } {
   return { clock, slots: new ServiceSlots({ clock, capacity, lingerMs: 1000 }) };
 }
 
-test('a service keeps its row while it lives', () => {
+test('a service keeps its row while it lives, and one that nobody had before needs no clearing', () => {
   const { slots: it } = slots(8);
   const first = it.acquire('web');
-  expect(first.fresh).toBe(true);
+  expect(first.fresh).toBe(false);
   expect(it.acquire('web')).toEqual({ slot: first.slot, fresh: false });
   expect([...it.entries()].map(([, name]) => name)).toEqual(['(none)', '(other)', 'web']);
 });

@@ -1,0 +1,23 @@
+import { exit } from 'node:process';
+
+export type Failing = 'throw' | 'exit' | 'loop' | 'memory';
+
+/** What a defect would do to a thread. For tests of what comes after. */
+export function failAs(how: Failing): void {
+  switch (how) {
+    case 'throw':
+      setImmediate(() => {
+        throw new Error('a test wants this thread to throw');
+      });
+      break;
+    case 'exit':
+      exit(3);
+      break;
+    case 'loop':
+      for (;;);
+    case 'memory': {
+      const kept: unknown[] = [];
+      for (;;) kept.push(new Array(1024).fill(kept.length));
+    }
+  }
+}

@@ -1,0 +1,371 @@
+import net from 'node:net';
+import type { Clock } from '../core/clock.ts';
+import { openListening } from '../http1/listening-socket.ts';
+import type { Logger } from '../telemetry/log.ts';
+import { TrafficMeters } from '../telemetry/traffic.ts';
+import type { Barrier } from '../upstream/departures.ts';
+import type { Fleet } from '../upstream/fleet.ts';
+import { OwnFigures } from '../upstream/figures.ts';
+import { Feed } from './feed.ts';
+import type { Listening, ThreadSettings, ThreadSetup } from './messages.ts';
+import { Replacement } from './replacement.ts';
+import { Seat, type Told } from './seat.ts';
+import { type StatusFigure, ThreadStatus } from './status.ts';
+import { Watchdog } from './watchdog.ts';
+import { type SpawnThread, spawnWorker } from './worker-thread.ts';
+
+export interface DataThreadsOptions {
+  readonly clock: Clock;
+  readonly fleet: Fleet;
+  readonly barrier: ThreadBarrier;
+  readonly log: Logger;
+  readonly count: number;
+  /** The platform lets several sockets listen at one address. Needed for more than one thread. */
+  readonly reusePort: boolean;
+  readonly settings: ThreadSettings;
+  /** Rows of the meters of each thread. */
+  readonly serviceRows: number;
+  /** The row of a service in them. */
+  readonly rowOf: (service: string) => number;
+  readonly spawn?: SpawnThread;
+  /** An instance hangs, or (`unreachable`) nobody listens there: it should be out of the rotation. */
+  readonly onSuspect: (slot: number, cause: string, unreachable: boolean) => void;
+  readonly onRefused: (reason: string, count: number) => void;
+  /** Whole lines of the access log. */
+  readonly onLines: (lines: Uint8Array) => void;
+  /** A thread has ended before it should. Another takes its place. */
+  readonly onDied: (thread: number, cause: string) => void;
+}
+
+/** A listener of the data plane: a socket on each thread, all at the same address. */
+export interface ThreadListener {
+  readonly host: string;
+  readonly port: number;
+  /** Of the sockets, as long as their threads live. */
+  readonly fds: readonly number[];
+  close(): Promise<void>;
+}
+
+/** An address that is listened on, for the threads that are yet to come. */
+interface Place {
+  readonly number: number;
+  readonly host: string;
+  port: number;
+  /** By thread. */
+  readonly sockets: (Listening | undefined)[];
+}
+
+/** Handed to the fleet before there are threads. */
+export class ThreadBarrier implements Barrier {
+  seats: readonly Seat[] = [];
+
+  mark(): () => boolean {
+    const marks = this.seats.map(({ feed }) => feed?.mark());
+    return () => marks.every((passed) => passed === undefined || passed());
+  }
+}
+
+/** What threads have to hand on their last lines, and to end. */
+const CLOSE_MS = 1000;
+
+/** The data-plane threads, as the control thread has them: fed, watched, and replaced where one dies. */
+export class DataThreads {
+  readonly #options: DataThreadsOptions;
+  readonly #status: ThreadStatus;
+  readonly #seats: readonly Seat[];
+  readonly #replacements: readonly Replacement[];
+  readonly #watchdog: Watchdog;
+  readonly #places = new Map<number, Place>();
+  #settings: ThreadSettings;
+  #placeCount = 0;
+  #stopListening: () => void;
+  /** Threads that end are not replaced any more. */
+  #finishing = false;
+
+  /** The threads begin; nobody listens yet. */
+  constructor(options: DataThreadsOptions) {
+    const { clock, count, fleet, serviceRows } = options;
+    this.#options = options;
+    this.#settings = options.settings;
+    this.#status = new ThreadStatus(count);
+    this.#seats = Array.from({ length: count }, (_, number) => this.#makeSeat(number, serviceRows));
+    this.#replacements = this.#seats.map((seat, number) => new Replacement(clock, () => this.#begin(seat, number)));
+    this.#watchdog = new Watchdog({
+      clock,
+      threads: count,
+      beatsOf: (thread) => this.#status.get(thread, 'heartbeat'),
+      onStuck: (thread, forMs) => {
+        this.#options.log.error('data-plane thread is stuck: it is ended', { thread, forMs });
+        void this.#seats[thread]?.terminate();
+      },
+    });
+    options.barrier.seats = this.#seats;
+    this.#stopListening = this.#follow(fleet);
+    for (const [number, seat] of this.#seats.entries()) this.#begin(seat, number);
+  }
+
+  /** The counters of each, for the scrape. They outlive the threads. */
+  get meters(): readonly TrafficMeters[] {
+    return this.#seats.map(({ meters }) => meters);
+  }
+
+  get count(): number {
+    return this.#seats.length;
+  }
+
+  /** Over all threads; at most a twentieth of a second old. */
+  sum(figure: StatusFigure): number {
+    return this.#status.sum(figure);
+  }
+
+  /**
+   * Rejects, with nothing left open, where an address cannot be listened on. `fds`: sockets that listen there already,
+   * of a predecessor or of systemd.
+   */
+  async listen(host: string, port: number, fds: readonly number[] = []): Promise<ThreadListener> {
+    const place: Place = { number: ++this.#placeCount, host, port, sockets: [] };
+    if (fds.length === 0 && port !== 0) await refuseTaken(host, port);
+    try {
+      const first = await this.#open(place, 0, fds[0]);
+      place.port = first?.port ?? port;
+      this.#places.set(place.number, place);
+      await Promise.all(this.#seats.slice(1).map((_, at) => this.#openMore(place, at + 1, fds)));
+      // More sockets than threads: what waits in their queues must be answered too.
+      for (let at = this.#seats.length; at < fds.length; at++) await this.#ask(at % this.#seats.length, place, fds[at]);
+    } catch (error) {
+      await this.#close(place);
+      throw error;
+    }
+    const { sockets } = place;
+    return {
+      host: sockets[0]?.host ?? host,
+      port: place.port,
+      get fds() {
+        return sockets.flatMap((socket) => (socket?.fd === undefined ? [] : [socket.fd]));
+      },
+      close: () => this.#close(place),
+    };
+  }
+
+  /** For the threads that are there and those to come. */
+  reconfigure(settings: ThreadSettings): void {
+    this.#settings = settings;
+    for (const seat of this.#seats) seat.tell({ type: 'settings', settings });
+  }
+
+  get settings(): ThreadSettings {
+    return this.#settings;
+  }
+
+  /** See `Proxy.ease` and `Proxy.drain`. */
+  async finish(how: 'ease' | 'drain'): Promise<void> {
+    this.#finishing = true;
+    this.#places.clear();
+    await Promise.allSettled(this.#seats.map((seat) => seat.ask({ type: how })));
+  }
+
+  /** Ends the threads, and what is open on them. */
+  async close(): Promise<void> {
+    this.#finishing = true;
+    this.#stopListening();
+    this.#watchdog.stop();
+    for (const replacement of this.#replacements) replacement.stop();
+    const { clock } = this.#options;
+    let cancel = (): void => undefined;
+    const late = new Promise<void>((resolve) => {
+      cancel = clock.after(CLOSE_MS, resolve);
+    });
+    await Promise.race([Promise.allSettled(this.#seats.map((seat) => seat.ask({ type: 'close' }))), late]);
+    cancel();
+    await Promise.all(this.#seats.map((seat) => seat.terminate()));
+  }
+
+  /** Of a test: what a defect in a thread would do. */
+  fail(thread: number, how: 'throw' | 'exit' | 'loop' | 'memory'): void {
+    this.#seats[thread]?.fail(how);
+  }
+
+  #makeSeat(number: number, serviceRows: number): Seat {
+    const { clock, fleet, rowOf, spawn } = this.#options;
+    const own = new OwnFigures(fleet.figures.capacity);
+    const meters = new TrafficMeters({ services: serviceRows });
+    const setup = (): ThreadSetup => ({
+      number,
+      threads: this.#options.count,
+      reusePort: this.#options.reusePort,
+      figures: fleet.figures.shared,
+      own: own.buffer,
+      meters: { services: serviceRows, buffer: meters.buffer },
+      status: this.#status.buffer,
+      settings: this.#settings,
+    });
+    return new Seat({
+      clock,
+      setup,
+      own,
+      meters,
+      spawn: spawn ?? spawnWorker,
+      feed: (send) =>
+        new Feed({
+          fleet,
+          rowOf,
+          send: (update) => {
+            send({ type: 'update', update });
+          },
+        }),
+      onMessage: (message) => {
+        this.#receive(number, message);
+      },
+      onExit: (cause) => {
+        this.#died(number, cause);
+      },
+    });
+  }
+
+  #receive(thread: number, message: Told): void {
+    const { fleet, log, onSuspect, onRefused, onLines } = this.#options;
+    switch (message.type) {
+      case 'breakers':
+        for (const [what, slot, circuit, outcome] of message.reports)
+          fleet.breakerReports[what](slot, circuit, outcome);
+        break;
+      case 'suspect':
+        onSuspect(message.slot, message.cause, message.unreachable);
+        break;
+      case 'refused':
+        for (const [reason, count] of message.counts) onRefused(reason, count);
+        break;
+      case 'acceptFailed':
+        log.error('a connection could not be accepted', { thread, code: message.code });
+        break;
+      case 'lines':
+        onLines(message.lines);
+        break;
+    }
+  }
+
+  #follow(fleet: Fleet): () => void {
+    const tell = (call: (feed: Feed) => void): void => {
+      for (const { feed } of this.#seats) if (feed) call(feed);
+    };
+    return fleet.listen({
+      serviceAdded: (service) => {
+        tell((feed) => {
+          feed.serviceChanged(service);
+        });
+      },
+      policyChanged: (service) => {
+        tell((feed) => {
+          feed.serviceChanged(service);
+        });
+      },
+      serviceDropped: (service) => {
+        tell((feed) => {
+          feed.serviceDropped(service);
+        });
+      },
+      added: (member) => {
+        tell((feed) => {
+          feed.memberChanged(member);
+        });
+      },
+      updated: (member) => {
+        tell((feed) => {
+          feed.memberChanged(member);
+        });
+      },
+      freed: (member) => {
+        tell((feed) => {
+          feed.memberFreed(member);
+        });
+      },
+      viewChanged: (service) => {
+        tell((feed) => {
+          feed.viewChanged(service);
+        });
+      },
+      // Whoever leaves the rotation must not keep requests that could be answered elsewhere.
+      transition: (member, gate, _from, to) => {
+        // Where the registry alone is trusted, a failing probe takes nobody out.
+        const heeded = member.service.policy.availability.mode !== 'trust-registry';
+        const failed = gate === 'probe' && to === 'failing' && heeded;
+        const out = failed || (gate === 'breaker' && to === 'open') || to === 'ejected';
+        if (out) for (const seat of this.#seats) seat.tell({ type: 'moveOff', slot: member.slot });
+      },
+    });
+  }
+
+  #begin(seat: Seat, number: number): void {
+    this.#watchdog.reset(number);
+    seat.start();
+    const { log, clock } = this.#options;
+    const opening = [...this.#places.values()].map((place) => this.#open(place, number, undefined));
+    if (opening.length === 0) return;
+    Promise.all(opening).then(
+      () => {
+        log.info('data-plane thread replaced', { thread: number, afterMs: Math.round(clock.now() - seat.beganMs) });
+      },
+      (error: unknown) => {
+        // It ends, and the next one tries again.
+        log.error('a new data-plane thread cannot listen', { thread: number, error });
+        void seat.terminate();
+      },
+    );
+  }
+
+  #died(number: number, cause: string): void {
+    const { fleet, log, onDied, clock } = this.#options;
+    const seat = this.#seats[number] as Seat;
+    fleet.figures.giveBack(seat.own);
+    this.#status.clear(number);
+    fleet.trialsLost(number + 1);
+    for (const { sockets } of this.#places.values()) sockets[number] = undefined;
+    if (this.#finishing) return;
+    const livedMs = clock.now() - seat.beganMs;
+    const retryInMs = (this.#replacements[number] as Replacement).after(livedMs);
+    log.error('data-plane thread has ended: another takes its place', { thread: number, cause, livedMs, retryInMs });
+    onDied(number, cause);
+  }
+
+  async #open(place: Place, number: number, fd: number | undefined): Promise<Listening | undefined> {
+    const listening = await this.#ask(number, place, fd);
+    place.sockets[number] = listening;
+    return listening;
+  }
+
+  async #openMore(place: Place, number: number, fds: readonly number[]): Promise<void> {
+    try {
+      await this.#open(place, number, fds[number]);
+    } catch (error) {
+      // A socket of systemd without ReusePort=yes has the address for itself.
+      if (fds.length === 0) throw error;
+      this.#options.log.warn('a thread has no socket of its own at an inherited address', { thread: number, error });
+    }
+  }
+
+  async #ask(
+    number: number,
+    { host, port, number: listener }: Place,
+    fd: number | undefined,
+  ): Promise<Listening | undefined> {
+    const seat = this.#seats[number] as Seat;
+    return seat.ask({ type: 'listen', listener, host, port, fd });
+  }
+
+  async #close(place: Place): Promise<void> {
+    this.#places.delete(place.number);
+    await Promise.allSettled(this.#seats.map((seat) => seat.ask({ type: 'stopListening', listener: place.number })));
+  }
+}
+
+/** Sockets of ours share an address; a socket of somebody else there is a mistake, and must be seen. */
+async function refuseTaken(host: string, port: number): Promise<void> {
+  const server = net.createServer();
+  try {
+    await openListening(server, { host, port });
+  } catch (error) {
+    const reason = error instanceof Error ? ((error as NodeJS.ErrnoException).code ?? error.message) : String(error);
+    throw new Error(`cannot listen on ${host}:${port}: ${reason}`, { cause: error });
+  }
+  await new Promise((resolve) => server.close(resolve));
+}

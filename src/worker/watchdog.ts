@@ -1,0 +1,72 @@
+import type { Clock } from '../core/clock.ts';
+
+export interface WatchdogOptions {
+  readonly clock: Clock;
+  readonly threads: number;
+  /** Rises as long as the thread is alive. */
+  readonly beatsOf: (thread: number) => number;
+  /** The thread has not come round its event loop for `forMs`. */
+  readonly onStuck: (thread: number, forMs: number) => void;
+}
+
+const LOOK_MS = 150;
+/** Looks in a row that find no beat. */
+const STUCK_LOOKS = 4;
+/** A look that is later than this says nothing: whoever is late itself has no right to judge. */
+const LATE_MS = 75;
+
+/** Finds data-plane threads that do not come round their event loop any more: an endless loop, say. */
+export class Watchdog {
+  readonly #options: WatchdogOptions;
+  readonly #beats: number[];
+  readonly #missed: number[];
+  #lookedMs: number;
+  #cancel: () => void;
+
+  constructor(options: WatchdogOptions) {
+    this.#options = options;
+    this.#beats = new Array<number>(options.threads).fill(-1);
+    this.#missed = new Array<number>(options.threads).fill(0);
+    this.#lookedMs = options.clock.now();
+    this.#cancel = this.#later();
+  }
+
+  /** The thread begins anew: it is watched from its first beat on. */
+  reset(thread: number): void {
+    this.#beats[thread] = -1;
+    this.#missed[thread] = 0;
+  }
+
+  stop(): void {
+    this.#cancel();
+  }
+
+  #later(): () => void {
+    return this.#options.clock.after(LOOK_MS, () => {
+      this.#look();
+      this.#cancel = this.#later();
+    });
+  }
+
+  #look(): void {
+    const { clock, threads, beatsOf, onStuck } = this.#options;
+    const nowMs = clock.now();
+    const late = nowMs - this.#lookedMs > LOOK_MS + LATE_MS;
+    this.#lookedMs = nowMs;
+    for (let thread = 0; thread < threads; thread++) {
+      const beats = beatsOf(thread);
+      const before = this.#beats[thread];
+      const first = before === -1;
+      if (first && beats === 0) continue;
+      this.#beats[thread] = beats;
+      if (late || first || beats !== before) {
+        this.#missed[thread] = 0;
+        continue;
+      }
+      const missed = ++(this.#missed[thread] as number);
+      if (missed < STUCK_LOOKS) continue;
+      this.reset(thread);
+      onStuck(thread, missed * LOOK_MS);
+    }
+  }
+}
