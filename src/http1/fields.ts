@@ -1,4 +1,4 @@
-import { bytesOf, equalsIgnoringCase, LOWER } from './syntax.ts';
+import { bytesOf } from './syntax.ts';
 
 /** The fields that the gateway reads, cuts out or writes; every other one is passed on unread. */
 export const Field = {
@@ -62,32 +62,56 @@ const NAMES: readonly (readonly [string, FieldId])[] = [
   ['user-agent', Field.userAgent],
 ];
 
+/**
+ * In a token this bit makes a capital letter a small one, and of every other character that stands in NAMES it changes
+ * nothing: what reads as one of the names with it is that name in some case. Only of tokens is that true.
+ */
+const SMALL = 0x20;
+const SMALL_FOUR = 0x20202020;
+
 /** Length, first and last letter tell all names of interest apart; one comparison then makes sure. */
 function key(length: number, first: number, last: number): number {
-  return (length * 7 + (LOWER[first] as number) * 13 + (LOWER[last] as number) * 31) & 1023;
+  return (length * 7 + (first | SMALL) * 13 + (last | SMALL) * 31) & 1023;
 }
 
-interface Known {
-  readonly id: FieldId;
-  readonly name: Uint8Array;
+const NOBODY = 255;
+/** By key: the place in NAMES of a name that has it; and by place, that of the next one. */
+const first = new Uint8Array(1024).fill(NOBODY);
+const next = new Uint8Array(NAMES.length).fill(NOBODY);
+const ids = Uint8Array.from(NAMES, ([, id]) => id);
+const lengths = Uint8Array.from(NAMES, ([name]) => name.length);
+/** Where each name begins in `letters`. */
+const starts = new Uint16Array(NAMES.length);
+const letters = new DataView(Uint8Array.from(bytesOf(NAMES.map(([name]) => name).join(''))).buffer);
+
+let start = 0;
+for (const [place, [name]] of NAMES.entries()) {
+  starts[place] = start;
+  start += name.length;
+  const at = key(name.length, name.charCodeAt(0), name.charCodeAt(name.length - 1));
+  next[place] = first[at] as number;
+  first[at] = place;
 }
 
-const KNOWN: readonly (readonly Known[] | undefined)[] = (() => {
-  const buckets: (Known[] | undefined)[] = new Array<Known[] | undefined>(1024).fill(undefined);
-  for (const [text, id] of NAMES) {
-    const name = bytesOf(text);
-    const at = key(name.length, name[0] as number, name[name.length - 1] as number);
-    (buckets[at] ??= []).push({ id, name });
-  }
-  return buckets;
-})();
-
-/** Which field the name in `buffer[start, end)` is. The range must not be empty. */
-export function identifyField(buffer: Uint8Array, start: number, end: number): FieldId {
-  const bucket = KNOWN[key(end - start, buffer[start] as number, buffer[end - 1] as number)];
-  if (bucket === undefined) return Field.other;
-  for (const known of bucket) {
-    if (equalsIgnoringCase(buffer, start, end, known.name)) return known.id;
+/** Which field the name in `words[from, end)` is. Obligation: it is a token, and not empty. */
+export function identifyField(words: DataView, from: number, end: number): FieldId {
+  const length = end - from;
+  let place = first[key(length, words.getUint8(from), words.getUint8(end - 1))] as number;
+  while (place !== NOBODY) {
+    if (lengths[place] === length && sameToken(words, from, length, starts[place] as number))
+      return ids[place] as FieldId;
+    place = next[place] as number;
   }
   return Field.other;
+}
+
+function sameToken(words: DataView, from: number, length: number, name: number): boolean {
+  let i = 0;
+  for (; i + 4 <= length; i += 4) {
+    if ((words.getInt32(from + i, true) | SMALL_FOUR) !== letters.getInt32(name + i, true)) return false;
+  }
+  for (; i < length; i++) {
+    if ((words.getUint8(from + i) | SMALL) !== letters.getUint8(name + i)) return false;
+  }
+  return true;
 }

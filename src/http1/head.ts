@@ -1,6 +1,7 @@
 import { Field, FIELD_COUNT, type FieldId, identifyField } from './fields.ts';
 import { REFUSALS, type Refusal } from './refusal.ts';
 import { COLON, CR, equalsIgnoringCase, FIELD_VALUE, HTAB, LF, LOWER, SP, TOKEN } from './syntax.ts';
+import { skipPlain, wordsOf } from './words.ts';
 
 /** At most this many fields can be configured (`gateway.limits.headFields`). */
 export const MAX_FIELDS = 1000;
@@ -14,6 +15,10 @@ export interface HeadLimits {
 /** Result of a parse besides the end of the head, which is > 0. */
 export const INCOMPLETE = 0;
 export const REFUSED = -1;
+
+/** What may stand in a field name, and 2 for an underscore. */
+const UNDERSCORE = 2;
+const NAME = TOKEN.map((accepted, byte) => (byte === 0x5f ? UNDERSCORE : accepted));
 
 const CLOSE = Buffer.from('close');
 const KEEP_ALIVE = Buffer.from('keep-alive');
@@ -62,6 +67,8 @@ export class Head {
   /** Field lines from `from` to the empty line. Returns the end of the head, INCOMPLETE or REFUSED. */
   protected parseFields(buffer: Buffer, from: number, end: number, maxFields: number): number {
     this.#forget();
+    const words = wordsOf(buffer);
+    const { nameStart, nameEnd, valueStart, valueEnd, ids, nominated, occurrences } = this;
     let at = from;
     let count = 0;
     while (true) {
@@ -70,24 +77,26 @@ export class Head {
       if (first === CR) {
         if (at + 1 >= end) return INCOMPLETE;
         if (buffer[at + 1] !== LF) return this.refuse(REFUSALS.bareCr);
-        this.nameStart[count] = at;
+        nameStart[count] = at;
         this.count = count;
         return at + 2;
       }
       if (count >= maxFields) return this.refuse(REFUSALS.tooManyFields);
-      const nameStart = at;
-      let underscored = false;
+      const name = at;
+      let kinds = 0;
+      let kind: number;
       let byte = first;
-      while (TOKEN[byte] === 1) {
-        if (byte === 0x5f) underscored = true;
+      while ((kind = NAME[byte] as number) !== 0) {
+        kinds |= kind;
         if (++at >= end) return INCOMPLETE;
         byte = buffer[at] as number;
       }
-      if (byte !== COLON || at === nameStart) return this.refuse(nameRefusal(byte, at === nameStart, count));
-      const nameEnd = at;
+      if (byte !== COLON || at === name) return this.refuse(nameRefusal(byte, at === name, count));
+      const colon = at;
       at++;
       while (at < end && ((byte = buffer[at] as number) === SP || byte === HTAB)) at++;
-      const valueStart = at;
+      const value = at;
+      at = skipPlain(words, at, end);
       while (true) {
         if (at >= end) return INCOMPLETE;
         byte = buffer[at] as number;
@@ -97,19 +106,19 @@ export class Head {
       if (byte !== CR) return this.refuse(byte === LF ? REFUSALS.bareLf : REFUSALS.badFieldValue);
       if (at + 1 >= end) return INCOMPLETE;
       if (buffer[at + 1] !== LF) return this.refuse(REFUSALS.bareCr);
-      let valueEnd = at;
-      while (valueEnd > valueStart && ((byte = buffer[valueEnd - 1] as number) === SP || byte === HTAB)) valueEnd--;
+      let last = at;
+      while (last > value && ((byte = buffer[last - 1] as number) === SP || byte === HTAB)) last--;
       at += 2;
 
-      const id = underscored ? Field.underscored : identifyField(buffer, nameStart, nameEnd);
-      this.nameStart[count] = nameStart;
-      this.nameEnd[count] = nameEnd;
-      this.valueStart[count] = valueStart;
-      this.valueEnd[count] = valueEnd;
-      this.ids[count] = id;
-      this.nominated[count] = 0;
-      if (this.occurrences[id] === 0) this.first[id] = count;
-      (this.occurrences[id] as number)++;
+      const id = (kinds & UNDERSCORE) !== 0 ? Field.underscored : identifyField(words, name, colon);
+      nameStart[count] = name;
+      nameEnd[count] = colon;
+      valueStart[count] = value;
+      valueEnd[count] = last;
+      ids[count] = id;
+      nominated[count] = 0;
+      if (occurrences[id] === 0) this.first[id] = count;
+      (occurrences[id] as number)++;
       count++;
       this.#noted = count;
     }
