@@ -35,7 +35,7 @@ async function fourInstances(
   await victim.register(gateway);
   await gateway.serving('web', 4);
   const traffic = new Traffic(gateway, { perSecond: PER_SECOND });
-  await pause(1500);
+  await pause(1000);
   return { gateway, victim, traffic };
 }
 
@@ -105,7 +105,7 @@ describe('under 300 requests a second on four instances, with default settings',
     const stoppedAt = performance.now();
     victim.signal('SIGSTOP');
     const outMs = await outAfterMs(gateway, stoppedAt);
-    await pause(3000);
+    await pause(2000);
     victim.signal('SIGCONT');
     const tally = await traffic.stop();
     console.log(`SIGSTOP: out after ${Math.round(outMs)} ms, slowest answer ${Math.round(tally.slowestMs)} ms`);
@@ -124,7 +124,7 @@ describe('under 300 requests a second on four instances, with default settings',
     const before = await sentTo();
     expect(before).toBeGreaterThan(50);
     // Past the first time at which a breaker would let a trial through.
-    await pause(9000);
+    await pause(6500);
     const after = await sentTo();
     const tally = await traffic.stop();
     // A request with a second attempt had its first one at the dead instance: the others answer.
@@ -147,7 +147,7 @@ describe('under 300 requests a second on four instances, with default settings',
       const lostAt = performance.now();
       far.blackHole();
       const outMs = await outAfterMs(gateway, lostAt);
-      await pause(4000);
+      await pause(2500);
       far.heal();
       const tally = await traffic.stop();
       console.log(`black hole: out after ${Math.round(outMs)} ms, slowest answer ${Math.round(tally.slowestMs)} ms`);
@@ -161,7 +161,7 @@ describe('under 300 requests a second on four instances, with default settings',
     async () => {
       const far = await host({ lossy: true });
       const { gateway, victim, traffic } = await fourInstances({ host: far });
-      const minutes = long ? 3 : 0.25;
+      const minutes = long ? 3 : 0.2;
       const sinceMs = Date.now();
       const answeredBefore = traffic.tally.byInstance.get('victim0') ?? 0;
       far.impair({ delayMs: 100, jitterMs: 50, loss: 0.1 });

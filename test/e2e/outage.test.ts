@@ -11,9 +11,11 @@ const long = process.env['FAIRLEAD_LONG'] === '1';
 vi.setConfig({ testTimeout: long ? 200_000 : 60_000 });
 
 const PER_SECOND = 300;
-const OUTAGE_MS = long ? 60_000 : 8000;
+const OUTAGE_MS = long ? 60_000 : 6000;
 /** Long enough for a budget of retries to be as full as it gets. */
 const WARM_UP_MS = 4000;
+/** What is promised to be whole after the return, and a little. */
+const AFTER_MS = 5500;
 /** Of requests and attempts, so often. */
 const SAMPLE_MS = 250;
 
@@ -112,7 +114,7 @@ async function outage(
   crowd = await fault.back(crowd);
   const backAtMs = traffic.nowMs;
   const backSharedMs = sharedNowMs();
-  await pause(7000);
+  await pause(AFTER_MS);
   const samples = await counts.stop();
   const { failures } = await traffic.stop();
   const { instances } = await crowd.report();
