@@ -30,7 +30,7 @@ import { Registries } from './registries.ts';
 import { Reloader } from './reload.ts';
 import { FleetRouter } from './router.ts';
 import { hostTable, servicePolicies } from './service-policies.ts';
-import { eject } from './suspects.ts';
+import { Suspects } from './suspects.ts';
 import { addressRules, dataPlaneSettings, threadSettings } from './settings.ts';
 import { InheritedSockets } from './sockets.ts';
 
@@ -66,6 +66,7 @@ export class Gateway {
   readonly #bounds: BoundsWatch;
   readonly #probing: Probing;
   readonly #registries: Registries;
+  readonly #suspects: Suspects;
   readonly #threads: DataThreads;
   readonly #listeners: Listeners;
   readonly #admin: AdminListener;
@@ -128,6 +129,7 @@ export class Gateway {
       owner: options.owner,
       cluster: options.cluster,
     });
+    this.#suspects = new Suspects(this.#fleet, clock);
     this.#threads = this.#startThreads(barrier);
     this.#listeners = new Listeners(this.#threads);
     this.#admin = new AdminListener(clock, (admin) => this.#adminApp(admin));
@@ -164,7 +166,7 @@ export class Gateway {
       serviceRows: config.gateway.limits.services + 2,
       rowOf: (service) => metrics.serviceRow(service),
       onSuspect: (slot, cause, unreachable) => {
-        eject(this.#fleet, clock, slot, cause, unreachable);
+        this.#suspects.eject(slot, cause, unreachable);
       },
       onRefused: (reason, count) => {
         metrics.badRequest(reason, count);
@@ -265,6 +267,7 @@ export class Gateway {
     this.#bounds.close();
     this.#watch.set(false);
     await this.#threads.close();
+    this.#suspects.close();
     await this.#admin.close();
     await this.#registries.stop();
     this.#probing.close();
