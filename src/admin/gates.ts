@@ -30,7 +30,7 @@ function wordsOf(gate: GateFacts, member: Member, facts: MemberFacts, deps: Deps
     case 'drain':
       return { text: gate.passes ? 'not drained' : 'drained by an operator' };
     case 'ejection':
-      return { text: gate.passes ? 'not ejected' : `ejected${lastCause(member, 'ejection', deps)}` };
+      return { text: gate.passes ? 'not ejected' : `ejected${lastCause(member, 'ejection', deps)}${backIn(facts)}` };
     case 'breaker':
       return breaker(gate, member, facts, deps);
     case 'probe':
@@ -131,6 +131,10 @@ function weightText({ weight, weightFactors: { registered, degraded, slowStart }
     ...(slowStart === 1 ? [] : [`${slowStart.toFixed(2)} slow start`]),
   ];
   return [`weight ${Number(weight.toPrecision(3))} = ${factors.join(' x ')}`];
+}
+
+function backIn({ ejectedForMs }: MemberFacts): string {
+  return ejectedForMs === undefined ? '' : `, back in ${ageText(ejectedForMs)}`;
 }
 
 /** Why the gate last changed, out of the timeline: `: 5 failures in a row`. */

@@ -3,7 +3,7 @@ import type { ServicePolicy } from '../core/policy.ts';
 import { addressOf } from '../core/instance.ts';
 import { ENDPOINT_RULE, hostPattern, hostPort } from './addresses.ts';
 import { health } from './check-schema.ts';
-import { availability, breaker, hang, retry, slowStart } from './resilience-schema.ts';
+import { availability, breaker, hang, outliers, retry, slowStart } from './resilience-schema.ts';
 import { anyNumber, choice, count, duration, flag } from './scalars.ts';
 import { group } from './strict.ts';
 
@@ -85,6 +85,10 @@ const shape = {
     description: 'How an instance that becomes available takes up its work. Off by default.',
   }),
   hang: hang.prefault({}).meta({ id: 'hang', description: 'Hang detection.' }),
+  outliers: outliers.prefault({}).meta({
+    id: 'outliers',
+    description: 'Comparing every instance with its peers. Observes by default, and ejects nobody.',
+  }),
   timeouts: timeouts
     .prefault({})
     .meta({ id: 'timeouts', description: 'How long each step towards an instance may take.' }),
@@ -148,7 +152,7 @@ export const serviceSchema = group({
 export function toServicePolicy(
   given: z.output<typeof defaultsSchema> & Partial<Pick<ServicePolicy, 'hosts' | 'fallback'>>,
 ): ServicePolicy {
-  const { breaker, retry, availability, slowStart, hang, timeouts } = given;
+  const { breaker, retry, availability, slowStart, hang, timeouts, outliers } = given;
   return {
     hosts: [...new Set(given.hosts ?? [])],
     balancer: given.balancer,
@@ -180,6 +184,19 @@ export function toServicePolicy(
       crowdMinWaitMs: hang.crowdMinWait,
     },
     fallback: [...new Map((given.fallback ?? []).map((each) => [addressOf(each), each])).values()],
+    outliers: {
+      successRate: outliers.successRate,
+      latency: outliers.latency,
+      intervalMs: outliers.interval,
+      minInstances: outliers.minInstances,
+      minRequests: outliers.minRequests,
+      stdevFactor: outliers.stdevFactor,
+      minRateGap: outliers.minRateGap,
+      latencyFactor: outliers.latencyFactor,
+      minLatencyGapMs: outliers.minLatencyGap,
+      ejectionMs: outliers.ejection,
+      maxEjectionMs: Math.max(outliers.ejection, outliers.maxEjection),
+    },
     timeouts: {
       connectMs: timeouts.connect,
       responseHeadMs: timeouts.responseHead,

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { choice, count, decimal, duration, flag, share, size, wholeNumber } from './scalars.ts';
+import { choice, count, decimal, duration, factor, flag, share, size, wholeNumber } from './scalars.ts';
 import { group } from './strict.ts';
 
 export const breaker = group({
@@ -197,4 +197,56 @@ export const hang = group({
       max: '10m',
     },
   ),
+});
+
+const OUTLIER_MODES = ['eject', 'observe', 'off'] as const;
+
+export const outliers = group({
+  successRate: choice(
+    'What becomes of an instance that fails clearly more often than its peers. `eject` takes it out for a while; `observe` counts and tells what would be ejected; `off` does not look.',
+    OUTLIER_MODES,
+    'observe',
+  ),
+  latency: choice(
+    'The same for one that answers clearly more slowly. Where instances do different work, slow is not sick: observe first.',
+    OUTLIER_MODES,
+    'observe',
+  ),
+  interval: duration(
+    'Span over which instances are compared. Short acts sooner, and on fewer requests; long leaves the sick in rotation.',
+    { fallback: '10s', min: '1s', max: '10m' },
+  ),
+  minInstances: count(
+    'Fewer instances than this with enough requests are not compared. Of two nobody can tell which is the odd one; many leave small services without it.',
+    { fallback: 5, min: 3, max: 100_000 },
+  ),
+  minRequests: count(
+    'Requests in the interval below which an instance is not judged. Few let chance decide; many make it blind on quiet services.',
+    { fallback: 100, min: 1, max: 1_000_000 },
+  ),
+  stdevFactor: factor(
+    'How many standard deviations below the mean a success rate must be. Low ejects what merely comes last; of five instances one alone cannot be more than 2 below.',
+    { fallback: 1.9, min: 0.5, max: 10 },
+  ),
+  minRateGap: share(
+    'And how far below it at least. 0 ejects for one failure where all others have none; 1 never ejects.',
+    { fallback: 0.05, min: 0, max: 1 },
+  ),
+  latencyFactor: factor(
+    'How many times the median of the service an average latency must be. 1.5 ejects for ordinary differences between machines; large finds only what is nearly dead.',
+    { fallback: 3, min: 1.5, max: 1000 },
+  ),
+  minLatencyGap: duration(
+    'And how far above it at least. 0ms ejects for three times of next to nothing; long passes over what is slow in fast services.',
+    { fallback: '100ms', min: '0ms', max: '10m' },
+  ),
+  ejection: duration(
+    'How long an outlier is out the first time; the second time twice as long, and so on. Short tries the sick often; long keeps the recovered out.',
+    { fallback: '30s', min: '1s', max: '1h' },
+  ),
+  maxEjection: duration('Never longer than this. As much as `ejection`, or less, keeps it constant.', {
+    fallback: '5m',
+    min: '1s',
+    max: '24h',
+  }),
 });

@@ -95,6 +95,20 @@ export function decimal(
     .meta(describe(sentence, `${min} to ${max}`));
 }
 
+/** A number that need not be whole. */
+export function factor(
+  sentence: string,
+  { fallback, min, max }: { readonly fallback: number; readonly min: number; readonly max: number },
+) {
+  const rule = `must be from ${min} to ${max}`;
+  return z
+    .number({ error: wants('a number') })
+    .min(min, rule)
+    .max(max, rule)
+    .prefault(fallback)
+    .meta(describe(sentence, `${min} to ${max}`));
+}
+
 const PERCENT = /^(\d{1,3}(?:\.\d+)?) ?%$/;
 
 /** A share such as 0.5 or "50%", as a number from 0 to 1. */

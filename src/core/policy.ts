@@ -15,6 +15,7 @@ export interface ServicePolicy {
   /** Instances that no registry knows, for when nobody else is available. */
   readonly fallback: readonly FallbackAddress[];
   readonly hang: HangPolicy;
+  readonly outliers: OutlierPolicy;
   readonly timeouts: ServiceTimeouts;
   /** Requests in flight to one instance; above it the instance is passed over. 0 = no limit. */
   readonly maxInflightPerInstance: number;
@@ -108,6 +109,30 @@ export interface QueuePolicy {
   /** 0 = nobody waits. */
   readonly size: number;
   readonly timeoutMs: number;
+}
+
+/** `observe` counts and tells, and changes no traffic. */
+export type OutlierMode = 'eject' | 'observe' | 'off';
+
+/** When an instance does so much worse than its peers that it is taken out: see `breaker/outlier.ts`. */
+export interface OutlierPolicy {
+  readonly successRate: OutlierMode;
+  readonly latency: OutlierMode;
+  readonly intervalMs: number;
+  /** Fewer instances with enough requests than this are not compared. */
+  readonly minInstances: number;
+  /** Requests in the interval below which an instance is not judged. */
+  readonly minRequests: number;
+  /** In standard deviations below the mean. */
+  readonly stdevFactor: number;
+  /** As a share: 0.05 = five of a hundred more must fail. */
+  readonly minRateGap: number;
+  /** In medians of the service. */
+  readonly latencyFactor: number;
+  readonly minLatencyGapMs: number;
+  /** Of the first ejection; the next one takes twice, then three times as long. */
+  readonly ejectionMs: number;
+  readonly maxEjectionMs: number;
 }
 
 export interface ServiceTimeouts {

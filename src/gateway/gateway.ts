@@ -24,7 +24,8 @@ import { descriptorLimit } from './descriptors.ts';
 import { fleetSource } from './fleet-source.ts';
 import { Listeners } from './listeners.ts';
 import { Logs } from './logs.ts';
-import { observeFleet } from './observing.ts';
+import { observeFleet, observeOutliers } from './observing.ts';
+import { Outliers } from './outliers.ts';
 import { Probing } from './probing.ts';
 import { Registries } from './registries.ts';
 import { Reloader } from './reload.ts';
@@ -65,6 +66,7 @@ export class Gateway {
   readonly #router: FleetRouter;
   readonly #bounds: BoundsWatch;
   readonly #probing: Probing;
+  readonly #outliers: Outliers;
   readonly #registries: Registries;
   readonly #suspects: Suspects;
   readonly #threads: DataThreads;
@@ -122,6 +124,7 @@ export class Gateway {
     });
     const addresses = (this.#addresses = new AddressPolicy(addressRules(config)));
     this.#probing = new Probing({ ...parts, router: this.#router, addresses, script: options.script });
+    this.#outliers = new Outliers({ ...parts, onOutlier: observeOutliers({ ...parts, router: this.#router }) });
     this.#registries = new Registries({
       ...parts,
       addresses,
@@ -270,6 +273,7 @@ export class Gateway {
     this.#suspects.close();
     await this.#admin.close();
     await this.#registries.stop();
+    this.#outliers.close();
     this.#probing.close();
     this.#fleet.close();
     await this.#logs.close();

@@ -4,6 +4,7 @@ import type { Timeline } from '../telemetry/timeline.ts';
 import type { Member } from '../upstream/directory.ts';
 import { isFallback } from '../upstream/fallback.ts';
 import type { Fleet } from '../upstream/fleet.ts';
+import type { OutliersOptions } from './outliers.ts';
 import type { FleetRouter } from './router.ts';
 
 const BREAKER_STATES = ['closed', 'open', 'half-open'] as const;
@@ -78,4 +79,25 @@ export function observeFleet(options: {
       else log.info('fallback instances are needed no longer', { service: service.name });
     },
   });
+}
+
+/** What the comparison of instances finds goes to the counters, the timeline and the log. */
+export function observeOutliers({
+  router,
+  timeline,
+  log,
+}: {
+  readonly router: FleetRouter;
+  readonly timeline: Timeline;
+  readonly log: Logger;
+}): OutliersOptions['onOutlier'] {
+  return (member, { by, text }, result, fresh) => {
+    const { service, id: instance } = member.instance;
+    router.metersOf(service)?.outlier(by, result);
+    // An ejection is told by the fleet; what goes on is told once.
+    if (result === 'eject' || !fresh) return;
+    const why = result === 'capped' ? 'kept in by the ejection cap' : 'observed only';
+    timeline.add({ kind: 'outlier', service, instance, to: `outlier by ${by}`, cause: why, evidence: text });
+    log.info('an instance does clearly worse than its peers', { service, instance, by, result, text });
+  };
 }

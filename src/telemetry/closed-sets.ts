@@ -46,6 +46,13 @@ export type QueueRejection = (typeof QUEUE_REJECTIONS)[number];
 /** In the order of their values in `Figures.breaker` and `fairlead_breaker_state`. */
 export const BREAKER_STATES: readonly BreakerState[] = ['closed', 'open', 'half-open'];
 
+/** What an instance was compared by. */
+export const OUTLIER_KINDS = ['success-rate', 'latency'] as const;
+
+/** `capped`: it would have been ejected, but for the ejection cap. */
+export const OUTLIER_RESULTS = ['eject', 'observe', 'capped'] as const;
+export type OutlierResult = (typeof OUTLIER_RESULTS)[number];
+
 export const PROBE_TYPES: readonly CheckKind['type'][] = ['tcp', 'http', 'https', 'grpc', 'script', 'ttl'];
 
 /** `discarded`: negative, and not believed, or the gateway was unable to ask. */

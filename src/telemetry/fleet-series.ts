@@ -4,6 +4,8 @@ import {
   BREAKER_STATES,
   DEREGISTRATION_REASONS,
   METHODS,
+  OUTLIER_KINDS,
+  OUTLIER_RESULTS,
   PROBE_RESULTS,
   PROBE_TYPES,
   QUEUE_REJECTIONS,
@@ -34,6 +36,10 @@ const probeLabels = PROBE_TYPES.flatMap((type) =>
   PROBE_RESULTS.map((result) => `${label('type', type)},${label('result', result)}`),
 );
 
+const outlierLabels = OUTLIER_KINDS.flatMap((by) =>
+  OUTLIER_RESULTS.map((result) => `${label('by', by)},${label('mode', result)}`),
+);
+
 /** Everything that is counted per service, summed over the threads that count. */
 export async function serviceFamilies(
   slots: ServiceSlots,
@@ -53,6 +59,7 @@ export async function serviceFamilies(
     { family: new Family(SERIES.retries), at: ROW.retries, labels: retryLabels },
     { family: new Family(SERIES.queueRejections), at: ROW.queueRejections, labels: queueLabels },
     { family: new Family(SERIES.breakerTransitions), at: ROW.breakerTransitions, labels: breakerLabels },
+    { family: new Family(SERIES.outlierEjections), at: ROW.outliers, labels: outlierLabels },
     { family: new Family(SERIES.probes), at: ROW.probes, labels: probeLabels },
     { family: new Family(SERIES.deregistrations), at: ROW.deregistrations, labels: deregistrationLabels },
   ];

@@ -109,6 +109,12 @@ export const SERIES = {
     ['service', 'to'],
     'Changes of state of the breakers of a service, by the state they went to.',
   ),
+  outlierEjections: series(
+    'counter',
+    'outlier_ejections_total',
+    ['service', 'by', 'mode'],
+    'Instances found to do clearly worse than their peers: ejected, only observed, or kept in by the ejection cap.',
+  ),
   panic: series(
     'gauge',
     'panic',

@@ -8,6 +8,8 @@ export type TimelineKind =
   | 'ejection'
   | 'breaker'
   | 'probe'
+  /** An instance does clearly worse than its peers, and is not ejected for it. */
+  | 'outlier'
   /** Of a whole service: panic begins or ends. */
   | 'panic'
   /** Of a whole service: its fallback instances come into use, or are needed no longer. */

@@ -6,12 +6,15 @@ import {
   BREAKER_STATES,
   DEREGISTRATION_REASONS,
   METHODS,
+  OUTLIER_KINDS,
+  OUTLIER_RESULTS,
   PROBE_RESULTS,
   PROBE_TYPES,
   QUEUE_REJECTIONS,
   RETRY_REASONS,
   type DeregistrationReason,
   type MethodIndex,
+  type OutlierResult,
   type ProbeResult,
   type QueueRejection,
   type RetryReason,
@@ -48,6 +51,7 @@ export const ROW = {
   queueRejections: cells(QUEUE_REJECTIONS.length),
   breakerTransitions: cells(BREAKER_STATES.length),
   probes: cells(PROBE_TYPES.length * PROBE_RESULTS.length),
+  outliers: cells(OUTLIER_KINDS.length * OUTLIER_RESULTS.length),
   registrations: cells(1),
   deregistrations: cells(DEREGISTRATION_REASONS.length),
 } as const;
@@ -116,6 +120,10 @@ export class ServiceMeters {
 
   breakerTransition(to: BreakerState): void {
     this.#add(ROW.breakerTransitions + BREAKER_STATES.indexOf(to));
+  }
+
+  outlier(by: (typeof OUTLIER_KINDS)[number], result: OutlierResult): void {
+    this.#add(ROW.outliers + OUTLIER_KINDS.indexOf(by) * OUTLIER_RESULTS.length + OUTLIER_RESULTS.indexOf(result));
   }
 
   probe(type: CheckKind['type'], result: ProbeResult): void {

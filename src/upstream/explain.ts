@@ -40,6 +40,8 @@ export interface InstanceReport {
   readonly why: Why | 'leaving';
   readonly gates: readonly GateReport[];
   readonly inflight: number;
+  /** Milliseconds from now until it is let in again; undefined where it is not ejected, or that is not known. */
+  readonly ejectedForMs: number | undefined;
   readonly breaker:
     | {
         readonly successes: number;
@@ -55,6 +57,7 @@ export interface Sources {
   readonly columns: StandingColumns;
   readonly figures: Figures;
   readonly weight: WeightFactors;
+  readonly ejectedUntilMs: number | undefined;
   readonly nowMs: number;
 }
 
@@ -62,7 +65,7 @@ export interface Sources {
 export function explainMember(
   member: Member,
   service: ServiceDetail,
-  { columns, figures, weight, nowMs }: Sources,
+  { columns, figures, weight, ejectedUntilMs, nowMs }: Sources,
 ): InstanceReport {
   const { instance, slot, leaving } = member;
   const standing = columns.standing(slot);
@@ -85,6 +88,7 @@ export function explainMember(
       sinceMs: columns.since(slot, gate),
     })),
     inflight: figures.inflight[slot] ?? 0,
+    ejectedForMs: ejectedUntilMs === undefined ? undefined : Math.max(0, ejectedUntilMs - nowMs),
     breaker: breakerReport(member, figures, nowMs),
   };
 }

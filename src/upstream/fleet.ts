@@ -58,6 +58,8 @@ export class Fleet implements FleetBase {
   readonly #publisher: Publisher;
   readonly #departures: Departures;
   readonly #weighing: Weighing;
+  /** Of those ejected whose end was told. */
+  readonly #ejectedUntilMs = new Map<MemberRecord, number>();
   /** Number of resets so far: a member that the current one has not seen is gone. */
   #resets = 0;
 
@@ -208,14 +210,19 @@ export class Fleet implements FleetBase {
     this.#listeners.tell((listener) => listener.transition?.(record, 'probe', from, state, cause));
   }
 
-  /** Takes a member out, as hanging or as an outlier, or lets it in again. False where the ejection cap forbids it. */
-  setEjected(member: Member, ejected: boolean, cause: string): boolean {
+  /**
+   * Takes a member out, as hanging or as an outlier, or lets it in again. False where the ejection cap forbids it.
+   * `forMs` is told by `explain`; to let it in again is up to the caller.
+   */
+  setEjected(member: Member, ejected: boolean, cause: string, forMs?: number): boolean {
     const record = this.#present(member);
     if (!record) return false;
     const { ejected: before, breaker } = record.health;
     if (before === ejected) return true;
     // Who is out by breaker is counted already.
     if (ejected && breaker === 'closed' && !record.service.claimEjection()) return false;
+    if (ejected && forMs !== undefined) this.#ejectedUntilMs.set(record, this.clock.now() + forMs);
+    else this.#ejectedUntilMs.delete(record);
     this.#stand(record, { ejected }, 'ejection');
     this.#tellTransition(record, 'ejection', 'ejected', ejected, cause);
     return true;
@@ -246,6 +253,7 @@ export class Fleet implements FleetBase {
           columns: this.columns,
           figures: this.figures,
           weight: this.#weighing.factorsOf(record),
+          ejectedUntilMs: this.#ejectedUntilMs.get(record),
           nowMs: this.clock.now(),
         })
       : undefined;
@@ -380,6 +388,7 @@ export class Fleet implements FleetBase {
   #remove(member: MemberRecord): void {
     member.service.remove(member);
     this.#weighing.removed(member);
+    this.#ejectedUntilMs.delete(member);
     member.leave();
     this.#stand(member, { breaker: 'closed' }, 'breaker');
     this.#publisher.touch(member.service);

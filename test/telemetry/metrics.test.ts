@@ -74,6 +74,7 @@ function recordEverything(it: Metrics, fleet: FakeFleet): void {
   web.budgetExhausted();
   for (const by of [1, 1, -1] as const) web.queued(by);
   web.queueRejected('timeout');
+  web.outlier('latency', 'observe');
   web.breakerTransition('open');
   web.probe('http', 'fail');
   web.registration();
@@ -131,6 +132,7 @@ describe('a scrape', () => {
       ['fairlead_queue_length{service="web"}', 1],
       ['fairlead_queue_rejections_total{service="web",reason="timeout"}', 1],
       ['fairlead_breaker_transitions_total{service="web",to="open"}', 1],
+      ['fairlead_outlier_ejections_total{service="web",by="latency",mode="observe"}', 1],
       ['fairlead_probes_total{service="web",type="http",result="fail"}', 1],
       ['fairlead_registrations_total{service="web"}', 1],
       ['fairlead_deregistrations_total{service="web",reason="expired"}', 1],

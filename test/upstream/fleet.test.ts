@@ -624,6 +624,7 @@ describe('explain', () => {
       traffic: 'none',
       why: 'drained',
       inflight: 1,
+      ejectedForMs: undefined,
       breaker: { successes: 0, failures: 5, consecutiveFailures: 5, openForMs: 3000 },
       gates: [
         since('registered', 'up', true, bornMs),
