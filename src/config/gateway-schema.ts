@@ -51,7 +51,7 @@ const limits = group({
     },
   ),
   connections: count(
-    'Client connections at the same time. Few turns clients away under load; many needs that many file descriptors, and as many again towards instances.',
+    'Client connections at the same time; who comes beyond is closed at once. Few turns clients away under load; many needs that many file descriptors, and as many again towards instances: clients get at most five eighths of those there are.',
     {
       fallback: 16_384,
       min: 1,
