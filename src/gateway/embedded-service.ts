@@ -5,6 +5,7 @@ import type { Clock } from '../core/clock.ts';
 import type { Random } from '../core/random.ts';
 import type { RegistryBackend } from '../registry/backend.ts';
 import { createRegistryApp } from '../registry/embedded/api/app.ts';
+import type { Report } from '../registry/embedded/api/queries.ts';
 import type { InstanceStatus } from '../registry/embedded/api/views.ts';
 import { EmbeddedBackend } from '../registry/embedded/backend.ts';
 import type { Change } from '../registry/embedded/changes.ts';
@@ -24,6 +25,8 @@ export interface EmbeddedServiceDeps {
   /** The gateway's word on an instance, in place of the registry's own. */
   readonly statusOf: (service: string, id: string) => InstanceStatus | undefined;
   readonly onChange: (change: Change) => void;
+  /** An instance of the registry named first has said how it is. */
+  readonly onReport: (registry: string, service: string, id: string, report: Report) => void;
 }
 
 type Say = (level: 'info' | 'warn' | 'error', event: string, fields?: Record<string, unknown>) => void;
@@ -76,6 +79,11 @@ export class EmbeddedService {
   backend(): RegistryBackend {
     const [first] = this.#config.listen;
     return new EmbeddedBackend(this.#registry, first && `${first.host}:${first.port}`);
+  }
+
+  /** Whether it has the instance, and so hears from it. */
+  has(service: string, id: string): boolean {
+    return this.#registry.find({ service, id }) !== undefined;
   }
 
   /** What the gateway says of an instance has changed. */
@@ -132,8 +140,19 @@ export class EmbeddedService {
   }
 
   #app({ name, token }: EmbeddedRegistryConfig, registry: EmbeddedRegistry): Hono {
-    const { addresses, clock, random, log, statusOf } = this.#deps;
-    return createRegistryApp({ registry, addresses, clock, random, log: sayingOf(name, log), token, statusOf });
+    const { addresses, clock, random, log, statusOf, onReport } = this.#deps;
+    return createRegistryApp({
+      registry,
+      addresses,
+      clock,
+      random,
+      log: sayingOf(name, log),
+      token,
+      statusOf,
+      onHeartbeat: (service, id, report) => {
+        onReport(name, service, id, report);
+      },
+    });
   }
 
   async #serve(addresses: readonly HostPort[], app: Hono, inherited?: InheritedSockets): Promise<Served[]> {

@@ -123,10 +123,19 @@ export class Gateway {
       reasonOf: (service, id) => this.#registries.takeReason(service, id),
     });
     const addresses = (this.#addresses = new AddressPolicy(addressRules(config)));
-    this.#probing = new Probing({ ...parts, router: this.#router, addresses, script: options.script });
+    this.#probing = new Probing({
+      ...parts,
+      router: this.#router,
+      addresses,
+      script: options.script,
+      reportsItself: (service, id) => this.#registries.hearsFrom(service, id),
+    });
     this.#outliers = new Outliers({ ...parts, onOutlier: observeOutliers({ ...parts, router: this.#router }) });
     this.#registries = new Registries({
       ...parts,
+      onReport: (service, id, { status, output }) => {
+        this.#probing.report(service, id, RESULTS[status], output);
+      },
       addresses,
       stateDir: config.gateway.stateDir,
       owner: options.owner,
@@ -326,6 +335,9 @@ export class Gateway {
     return reasons;
   }
 }
+
+/** What an instance says of itself, in the words of probes. */
+const RESULTS = { passing: 'pass', degraded: 'degraded', failing: 'fail' } as const;
 
 const INSTANCE_SERIES = 20_000;
 /** A reload that hangs on a disk must not keep the gateway from stopping. */

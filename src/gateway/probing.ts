@@ -11,6 +11,7 @@ import { KeptConnections } from '../health/probes/kept-connections.ts';
 import { createProbeFactory, type ProbeFactoryOptions } from '../health/probes/create.ts';
 import type { CreateProbe } from '../health/probe.ts';
 import { Prober } from '../health/prober.ts';
+import type { ProbeResult } from '../health/threshold.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Member, ServiceDetail } from '../upstream/directory.ts';
@@ -34,6 +35,8 @@ export interface ProbingOptions {
   readonly sockets?: SocketBudget | undefined;
   /** In place of sockets and processes: for simulations. */
   readonly createProbe?: CreateProbe;
+  /** Whether a registry of ours takes the heartbeats of an instance; where none does, nobody asks for its `ttl` checks. */
+  readonly reportsItself?: (service: string, id: string) => boolean;
 }
 
 /** The failing ones of a service are looked at together so often, and so many of its instances are gone through. */
@@ -47,6 +50,7 @@ export class Probing {
   readonly #prober: Prober<number>;
   readonly #fleet: Fleet;
   readonly #clock: Clock;
+  readonly #reportsItself: (service: string, id: string) => boolean;
   #stopCounting: (() => void) | undefined;
   /** When the failing instances of a service were last looked at together. */
   readonly #lookedMs = new WeakMap<ServiceDetail, number>();
@@ -55,6 +59,7 @@ export class Probing {
     const { clock, random, fleet, metrics, router, log, addresses, script } = options;
     this.#fleet = fleet;
     this.#clock = clock;
+    this.#reportsItself = options.reportsItself ?? ((): boolean => false);
     const { maxKept, concurrency } = probeSockets(descriptorLimit());
     const kept = new KeptConnections(maxKept);
     const readFile = (file: string): string => readFileSync(file, 'utf8');
@@ -104,6 +109,15 @@ export class Probing {
     }
   }
 
+  /** An instance has said how it is: that answers its `ttl` checks. */
+  report(service: string, id: string, result: ProbeResult, text: string): void {
+    const member = this.#fleet.find(service, id);
+    if (!member) return;
+    for (const { type, name } of member.service.policy.checks) {
+      if (type === 'ttl') this.#prober.accept(member.slot, name, result, text);
+    }
+  }
+
   evidenceOf(member: Member): TargetEvidence | undefined {
     return this.#prober.explain(member.slot);
   }
@@ -142,13 +156,17 @@ export class Probing {
 
   #track(member: Member): void {
     const { instance, service, slot } = member;
+    const checks = checksOf(instance, service.policy.checks);
+    const unheard = checks.some(({ type }) => type === 'ttl') && !this.#reportsItself(service.name, instance.id);
     this.#prober.track({
       key: slot,
       service: service.name,
       instanceId: instance.id,
       host: instance.host,
       port: instance.port,
-      checks: checksOf(instance, service.policy.checks),
+      checks: unheard ? checks.filter(({ type }) => type !== 'ttl') : checks,
+      // Who registers has reported; and who is known from before a restart has not been silent yet.
+      restored: true,
     });
   }
 

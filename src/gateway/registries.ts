@@ -4,9 +4,10 @@ import type { AddressPolicy } from '../core/address.ts';
 import { type Clock, sleep } from '../core/clock.ts';
 import type { Instance } from '../core/instance.ts';
 import type { Random } from '../core/random.ts';
+import type { Report } from '../registry/embedded/api/queries.ts';
 import type { InstanceStatus } from '../registry/embedded/api/views.ts';
 import type { LockOwner } from '../registry/embedded/data-lock.ts';
-import type { ServiceMapping } from '../registry/mapping.ts';
+import { namesHere, nameThere, type ServiceMapping } from '../registry/mapping.ts';
 import { RegistryMerge } from '../registry/merge.ts';
 import { RegistrySource, type SourceStatus } from '../registry/source.ts';
 import type { DeregistrationReason } from '../telemetry/closed-sets.ts';
@@ -33,6 +34,8 @@ export interface RegistriesOptions {
   readonly stateDir: string | undefined;
   readonly owner: LockOwner;
   readonly cluster: ClusterAddress;
+  /** An instance of an embedded registry has said how it is. */
+  readonly onReport?: (service: string, id: string, report: Report) => void;
 }
 
 const STATUS_WORDS: Readonly<Record<InstanceStanding, string>> = {
@@ -111,6 +114,14 @@ export class Registries implements Reloadable {
   async ready(): Promise<void> {
     await Promise.all([...this.#running.values()].map(({ source }) => source.ready));
     this.merge.settle();
+  }
+
+  /** Whether an embedded registry has the instance, and so hears from it. */
+  hearsFrom(service: string, id: string): boolean {
+    return [...this.#running.values()].some(({ config, embedded }) => {
+      const theirs = nameThere(mappingOf(config), service);
+      return theirs !== undefined && embedded?.has(theirs, id) === true;
+    });
   }
 
   statuses(): SourceStatus[] {
@@ -265,6 +276,11 @@ export class Registries implements Reloadable {
     return {
       ...this.#options,
       statusOf: (service, id) => this.#statusOf(service, id),
+      onReport: (registry, service, id, report) => {
+        const config = this.#running.get(registry)?.config;
+        if (!config) return;
+        for (const ours of namesHere(mappingOf(config), service)) this.#options.onReport?.(ours, id, report);
+      },
       onChange: (change) => {
         if (change.kind !== 'remove' || this.#reasons.size >= MAX_REASONS) return;
         this.#reasons.set(`${change.instance.service}/${change.instance.id}`, change.reason);

@@ -11,6 +11,18 @@ export type ServiceMapping =
 
 export const EVERYTHING: ServiceMapping = { kind: 'all', prefix: '' };
 
+/** What we call a service of the registry; nothing where it is not taken over. */
+export function namesHere(mapping: ServiceMapping, theirs: string): readonly string[] {
+  if (mapping.kind === 'all') return [`${mapping.prefix}${theirs}`];
+  return [...mapping.theirs].flatMap(([ours, name]) => (name === theirs ? [ours] : []));
+}
+
+/** What the registry calls a service of ours; undefined where it is not taken over from there. */
+export function nameThere(mapping: ServiceMapping, ours: string): string | undefined {
+  if (mapping.kind === 'named') return mapping.theirs.get(ours);
+  return ours.startsWith(mapping.prefix) ? ours.slice(mapping.prefix.length) : undefined;
+}
+
 /**
  * The backend as seen in our names: the interest is translated on the way in, events and lists on the way out. Services
  * whose name here would be none are left out and reported, each once per watch or list.

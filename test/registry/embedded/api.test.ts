@@ -35,6 +35,22 @@ describe('the life of an instance over HTTP', () => {
     expect((await call('GET', '/services/never-heard-of/instances')).body).toEqual([]);
   });
 
+  it('passes on what a heartbeat says of the instance, and refuses what it cannot mean', async () => {
+    const reports: string[] = [];
+    const { call, post } = await openApi({
+      onHeartbeat: (service, id, { status, output }) => reports.push(`${service}/${id} ${status} ${output}`),
+    });
+    await post({ ...web, id: 'a' });
+    expect((await call('PUT', '/heartbeat/a')).status).toBe(200);
+    expect((await call('PUT', '/heartbeat/a?status=degraded&output=disk%20full')).status).toBe(200);
+    expect(reports).toEqual(['web/a passing ', 'web/a degraded disk full']);
+    expect(errors(await call('PUT', '/heartbeat/a?status=fine'))).toEqual([
+      'status: must be passing, degraded or failing',
+    ]);
+    expect((await call('PUT', '/heartbeat/b?status=failing')).status).toBe(404);
+    expect(reports).toHaveLength(2);
+  });
+
   it('takes everything that the contract has', async () => {
     const { post, call, registry } = await openApi();
     const answer = await post({

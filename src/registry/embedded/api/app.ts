@@ -10,7 +10,7 @@ import { bearerCheck } from './bearer.ts';
 import { instanceList } from './instance-list.ts';
 import { readJson } from './json-body.ts';
 import { type Problem, invalid, problemResponse, unavailable } from './problem.ts';
-import { badName, instancesQuery, lastEventIndex, watchedServices } from './queries.ts';
+import { badName, instancesQuery, lastEventIndex, type Report, reportOf, watchedServices } from './queries.ts';
 import { parseRegistration } from './registration-body.ts';
 import { type StatusOf, ttlView } from './views.ts';
 import { Watchers } from './watchers.ts';
@@ -26,6 +26,8 @@ export interface RegistryAppDeps {
   readonly token?: string | undefined;
   /** The gateway's word on an instance. Without it, and where it has none, the registry's own. */
   readonly statusOf?: StatusOf | undefined;
+  /** An instance has sent a heartbeat, and said how it is. */
+  readonly onHeartbeat?: ((service: string, id: string, report: Report) => void) | undefined;
   /** Default 64 KiB. */
   readonly maxBodyBytes?: number;
   /** Default 10 s. */
@@ -73,7 +75,7 @@ export function createRegistryApp(deps: RegistryAppDeps): Hono {
   }
 
   app.post('/register', (context) => register(context, deps));
-  app.put('/heartbeat/:id', (context) => heartbeat(context, registry));
+  app.put('/heartbeat/:id', (context) => heartbeat(context, deps));
   app.delete('/deregister/:id', (context) => deregister(context, registry));
   app.get('/services', () => services(registry));
   app.get('/services/:name/instances', (context) => instances(context, deps));
@@ -134,12 +136,15 @@ async function register(context: Context, deps: RegistryAppDeps): Promise<Respon
   }
 }
 
-function heartbeat(context: Context, registry: EmbeddedRegistry): Response {
+function heartbeat(context: Context, { registry, onHeartbeat }: RegistryAppDeps): Response {
   const target = targetOf(context);
   if ('problem' in target) return problemResponse(target.problem);
+  const report = reportOf((parameter) => context.req.query(parameter));
+  if ('problem' in report) return problemResponse(report.problem);
   const result = registry.heartbeat(target.id, target.service);
   if (result.kind !== 'renewed') return problemResponse(notFound(result, target.id));
   const { instance, registration } = result.entry;
+  onHeartbeat?.(instance.service, instance.id, report);
   return Response.json(
     { id: instance.id, service: instance.service, ttl: ttlView(registration.ttlMs) },
     { headers: NO_STORE },

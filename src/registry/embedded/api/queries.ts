@@ -40,6 +40,25 @@ export function watchedServices(
   return names.every(isName) ? new Set(names) : { problem: badName('service') };
 }
 
+/** How an instance says that it is. */
+export interface Report {
+  readonly status: 'passing' | 'degraded' | 'failing';
+  /** In its own words; '' = it says nothing. */
+  readonly output: string;
+}
+
+const STATUSES = ['passing', 'degraded', 'failing'] as const;
+const MAX_OUTPUT_CHARACTERS = 1024;
+
+/** `?status=degraded&output=…` of a heartbeat; without it: passing. */
+export function reportOf(ask: Ask): Report | { readonly problem: Problem } {
+  const given = ask('status') ?? 'passing';
+  const status = STATUSES.find((each) => each === given);
+  if (status === undefined)
+    return { problem: invalid({ field: 'status', message: 'must be passing, degraded or failing' }) };
+  return { status, output: (ask('output') ?? '').slice(0, MAX_OUTPUT_CHARACTERS) };
+}
+
 /** An id that is no index, as of another server's events, is as good as none. */
 export function lastEventIndex(header: string | undefined): number | undefined {
   const index = indexOf(header);
