@@ -410,7 +410,9 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
   onResponseFailed(kind: 'reset' | 'protocol', reason: string): void {
     const outcome = kind === 'reset' ? 'reset' : 'protocol-error';
     const { reused, upstream } = this.#attempt;
-    const stale = kind === 'reset' && reused && !upstream?.client.responseBegan && this.#request.replayable;
+    // What waits for the end of the turn has not left: then even a request that may not be repeated can go elsewhere.
+    const harmless = this.#request.replayable || upstream?.client.transport.batch !== undefined;
+    const stale = kind === 'reset' && reused && !upstream?.client.responseBegan && harmless;
     if (kind === 'reset' && !stale) this.#attempt.knock();
     if (this.#tunnel) this.#endTunnel();
     else if (stale) this.#reconnect();
