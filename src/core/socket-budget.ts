@@ -31,8 +31,7 @@ export interface SocketBudgetOptions {
   /** The most file descriptors of the process; undefined where it is not known, which bounds nothing. */
   readonly openFiles: number | undefined;
   /**
-   * What is open and what was refused, a row of `SocketBudget.COLUMNS` for each thread: shared memory where there are several. A row has one
-   * writer. Threads that open at the same moment may pass a bound by one each.
+   * What is open and what was refused, a row for each thread (`SocketBudget.cells`). A row has one writer. Threads that open at the same moment may pass a bound by one each.
    */
   readonly cells?: Int32Array;
   readonly row?: number;
@@ -43,7 +42,6 @@ export interface SocketBudgetOptions {
  * next: most likely the operator who wants to know why. So each use stops at a mark of its own before the end.
  */
 export class SocketBudget {
-  static readonly COLUMNS: number = COLUMNS;
   /** Client connections that the descriptors permit; Infinity where their limit is not known. */
   readonly maxClients: number;
   /** Infinity where it is not known. */
@@ -55,7 +53,9 @@ export class SocketBudget {
   constructor({ openFiles, cells, row = 0 }: SocketBudgetOptions) {
     const limit = (this.openFiles = openFiles ?? Infinity);
     this.#most = limit === Infinity ? Infinity : Math.max(1, Math.floor(limit * (1 - KEPT_SHARE)) - BASE);
-    this.maxClients = Math.max(1, Math.min(Math.floor(limit * CLIENT_SHARE), this.#most));
+    // Where the base is much of it all, the share alone would leave nothing for instances.
+    const forInstances = this.#most === Infinity ? 0 : Math.ceil(this.#most / 8);
+    this.maxClients = Math.max(1, Math.min(Math.floor(limit * CLIENT_SHARE), this.#most - forInstances));
     this.#cells = cells ?? new Int32Array(COLUMNS);
     this.#row = row * COLUMNS;
   }
@@ -120,6 +120,11 @@ export class SocketBudget {
   /** Sockets of health checks, under way or kept, as of now. */
   set checks(count: number) {
     this.#cells[this.#row + Column.checks] = count;
+  }
+
+  /** Memory for the rows of as many threads. */
+  static cells(rows: number): Int32Array {
+    return new Int32Array(new SharedArrayBuffer(rows * COLUMNS * 4));
   }
 
   get #full(): boolean {

@@ -16,6 +16,7 @@ import { Timeline } from '../telemetry/timeline.ts';
 import { Figures } from '../upstream/figures.ts';
 import { Fleet } from '../upstream/fleet.ts';
 import { AdminListener } from './admin-listener.ts';
+import type { ThreadSetup } from '../worker/messages.ts';
 import { DataThreads, ThreadBarrier } from '../worker/threads.ts';
 import type { ClusterAddress } from './backends.ts';
 import { BoundsWatch } from './bounds.ts';
@@ -104,7 +105,9 @@ export class Gateway {
       defaultPolicy: config.defaultPolicy,
       maxServices: config.gateway.limits.services,
     });
-    const sockets = new SocketBudget({ openFiles: descriptorLimit() });
+    const threads = config.workers === 'auto' ? options.cores : config.workers;
+    const budget = { openFiles: descriptorLimit(), cells: SocketBudget.cells(threads + 1) };
+    const sockets = new SocketBudget({ ...budget, row: 0 });
     const limits = (): Config['gateway']['limits'] => this.#reloader.config.gateway.limits;
     this.#bounds = new BoundsWatch({ clock, log: this.#log, sockets, limits });
     const parts = {
@@ -142,7 +145,7 @@ export class Gateway {
       cluster: options.cluster,
     });
     this.#suspects = new Suspects(this.#fleet, clock);
-    this.#threads = this.#startThreads(barrier);
+    this.#threads = this.#startThreads(threads, budget, barrier);
     this.#listeners = new Listeners(this.#threads);
     this.#admin = new AdminListener(clock, (admin) => this.#adminApp(admin));
     this.#stopLoopWatch = watchLoopLag(clock, (lagMs) => {
@@ -164,7 +167,7 @@ export class Gateway {
     this.#reloader = this.#makeReloader(parts);
   }
 
-  #startThreads(barrier: ThreadBarrier): DataThreads {
+  #startThreads(count: number, sockets: ThreadSetup['sockets'], barrier: ThreadBarrier): DataThreads {
     const { config, clock } = this.#options;
     const metrics = this.#metrics;
     const threads = new DataThreads({
@@ -172,7 +175,8 @@ export class Gateway {
       fleet: this.#fleet,
       barrier,
       log: this.#log,
-      count: config.workers === 'auto' ? this.#options.cores : config.workers,
+      count,
+      sockets,
       reusePort: true,
       settings: threadSettings(config),
       serviceRows: config.gateway.limits.services + 2,

@@ -38,8 +38,6 @@ export class Proxy {
   readonly #listeners: Listener[] = [];
   #stopHangCheck: () => void;
   #noVerdictsUntilMs = Number.NEGATIVE_INFINITY;
-  /** Client connections turned away because there were too many. */
-  refusedConnections = 0;
   readonly #sockets: SocketBudget;
 
   constructor(options: ProxyOptions) {
@@ -143,7 +141,6 @@ export class Proxy {
     // An idle connection to an instance is worth less than a client.
     const swappable = short === 'descriptors' && this.#sockets.clients < this.#sockets.maxClients;
     if (swappable && this.#options.context.pool.giveWay()) return true;
-    this.refusedConnections++;
     this.#sockets.refuseClient(short);
     return false;
   }

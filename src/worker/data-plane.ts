@@ -3,6 +3,7 @@ import type { GatewayConfig } from '../config/config.ts';
 import { type AddressPolicy, contains, ipOf, parseCidr } from '../core/address.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Random } from '../core/random.ts';
+import type { SocketBudget } from '../core/socket-budget.ts';
 import { TimingWheel } from '../core/wheel.ts';
 import type { ServerConnectionOptions } from '../http1/server-connection.ts';
 import { Stage } from '../http1/stage.ts';
@@ -27,6 +28,7 @@ export interface DataPlaneOptions {
   /** Of requests that reach no service. */
   readonly strayMeters: ServiceMeters;
   readonly addresses: AddressPolicy;
+  readonly sockets: SocketBudget;
   readonly accessLog: AccessLog | undefined;
   readonly reusePort: boolean;
   /** In place of sockets: for simulations. */
@@ -60,6 +62,7 @@ export class DataPlane {
       wheel,
       connect: options.connect ?? connector({ addresses, lookup: lookup }),
       limits,
+      sockets: options.sockets,
       idleMs: UPSTREAM_IDLE_MS,
     });
     const stage = new Stage();
@@ -69,6 +72,7 @@ export class DataPlane {
       fleet,
       figures,
       pool: this.pool,
+      sockets: options.sockets,
       stage,
       batch: new WriteBatch(stage),
       router,
@@ -103,13 +107,13 @@ export class DataPlane {
     Object.assign(this.#connection, connectionTimes(config));
     this.#context.allowUnderscores = config.allowUnderscoreHeaders;
     this.#context.isTrustedProxy = trusts(config);
-    this.leave({ connections: 0, requests: 0 });
+    this.#context.maxRequests = config.limits.requests;
+    this.proxy.maxConnections = config.limits.connections;
   }
 
-  /** What others have taken of the limits that hold over all threads. */
-  leave(others: { readonly connections: number; readonly requests: number }): void {
-    this.#context.maxRequests = Math.max(0, this.#limits.requests - others.requests);
-    this.proxy.maxConnections = Math.max(0, this.#limits.connections - others.connections);
+  /** Requests that other threads have under way: the limit is one over all of them. */
+  set requestsElsewhere(requests: number) {
+    this.#context.maxRequests = Math.max(0, this.#limits.requests - requests);
   }
 
   /** Where requests are written from now on. */

@@ -3,6 +3,7 @@ import { BreakerGate } from '../breaker/gate.ts';
 import { AddressPolicy, type AddressPolicyOptions } from '../core/address.ts';
 import type { Clock } from '../core/clock.ts';
 import type { Random } from '../core/random.ts';
+import { SocketBudget } from '../core/socket-budget.ts';
 import type { Listener } from '../http1/listener.ts';
 import { HostTable } from '../routing/hosts.ts';
 import { AccessLog } from '../telemetry/access-log.ts';
@@ -80,6 +81,7 @@ export class DataThread {
       router: routes,
       strayMeters: meters.row(NO_SERVICE),
       addresses: this.#addresses,
+      sockets: new SocketBudget({ ...setup.sockets, row: setup.number + 1 }),
       accessLog: this.#openLog(settings),
       reusePort: setup.reusePort,
       connect,
@@ -201,12 +203,7 @@ export class DataThread {
     status.set(number, 'connections', proxy.connections);
     status.set(number, 'requests', proxy.requests);
     status.set(number, 'idleUpstream', pool.idleCount);
-    status.set(number, 'refusedConnections', proxy.refusedConnections);
-    if (status.threads === 1) return;
-    this.dataPlane.leave({
-      connections: status.sum('connections') - proxy.connections,
-      requests: status.sum('requests') - proxy.requests,
-    });
+    if (status.threads > 1) this.dataPlane.requestsElsewhere = status.sum('requests') - proxy.requests;
   }
 }
 

@@ -17,6 +17,8 @@ export interface ThreadSetup {
   readonly meters: { readonly services: number; readonly buffer: SharedArrayBuffer };
   /** Of `ThreadStatus`. */
   readonly status: SharedArrayBuffer;
+  /** Of `SocketBudget`, whose row 0 is the control thread's. */
+  readonly sockets: { readonly openFiles: number | undefined; readonly cells: Int32Array };
   readonly settings: ThreadSettings;
 }
 

@@ -1,5 +1,6 @@
 import net from 'node:net';
 import type { Clock } from '../core/clock.ts';
+import { SocketBudget } from '../core/socket-budget.ts';
 import { openListening } from '../http1/listening-socket.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { TrafficMeters } from '../telemetry/traffic.ts';
@@ -23,6 +24,8 @@ export interface DataThreadsOptions {
   /** The platform lets several sockets listen at one address. Needed for more than one thread. */
   readonly reusePort: boolean;
   readonly settings: ThreadSettings;
+  /** Of `SocketBudget`: a row for each thread, and before them the first for the control thread. */
+  readonly sockets: ThreadSetup['sockets'];
   /** Rows of the meters of each thread. */
   readonly serviceRows: number;
   /** The row of a service in them. */
@@ -197,6 +200,7 @@ export class DataThreads {
       own: own.buffer,
       meters: { services: serviceRows, buffer: meters.buffer },
       status: this.#status.buffer,
+      sockets: this.#options.sockets,
       settings: this.#settings,
     });
     return new Seat({
@@ -318,6 +322,7 @@ export class DataThreads {
     const seat = this.#seats[number] as Seat;
     fleet.figures.giveBack(seat.own);
     this.#status.clear(number);
+    SocketBudget.clear(this.#options.sockets.cells, number + 1);
     fleet.trialsLost(number + 1);
     for (const { sockets } of this.#places.values()) sockets[number] = undefined;
     if (this.#finishing) return;

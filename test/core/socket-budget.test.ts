@@ -53,7 +53,7 @@ describe('a budget of sockets', () => {
   });
 
   it('counts over all threads, each of which writes only its own row', () => {
-    const cells = new Int32Array(new SharedArrayBuffer(3 * SocketBudget.COLUMNS * 4));
+    const cells = SocketBudget.cells(3);
     const [control, one, two] = [0, 1, 2].map((row) => new SocketBudget({ openFiles: 1024, cells, row }));
     expect(fill(() => takeClient(one!))).toBe(640);
     expect(takeClient(two!)).toBe(false);

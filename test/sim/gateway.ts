@@ -2,9 +2,10 @@ import { AddressPolicy } from '../../src/core/address.ts';
 import type { Clock } from '../../src/core/clock.ts';
 import type { ServicePolicy } from '../../src/core/policy.ts';
 import type { Random } from '../../src/core/random.ts';
+import { SocketBudget } from '../../src/core/socket-budget.ts';
 import { Probing } from '../../src/gateway/probing.ts';
 import { FleetRouter } from '../../src/gateway/router.ts';
-import { eject } from '../../src/gateway/suspects.ts';
+import { Suspects } from '../../src/gateway/suspects.ts';
 import type { CreateProbe } from '../../src/health/probe.ts';
 import { RegistryMerge } from '../../src/registry/merge.ts';
 import { RegistrySource } from '../../src/registry/source.ts';
@@ -72,6 +73,7 @@ export class SimGateway {
   readonly #options: SimGatewayOptions;
   readonly #metrics: Metrics;
   readonly #probing: Probing;
+  readonly #suspects: Suspects;
   readonly #row: number;
 
   constructor(options: SimGatewayOptions) {
@@ -86,6 +88,7 @@ export class SimGateway {
     });
     const barrier = new ThreadBarrier();
     this.fleet = new Fleet({ clock, random, barrier, figures: this.figures, defaultPolicy: policy });
+    this.#suspects = new Suspects(this.fleet, clock);
     const parts = { clock, random, fleet: this.fleet, metrics: this.#metrics, log: QUIET };
     const router = new FleetRouter({ ...parts, hosts: new HostTable([], 'localhost') });
     this.#probing = new Probing({
@@ -135,6 +138,7 @@ export class SimGateway {
   async close(): Promise<void> {
     await this.#threads.close();
     await this.source.stop();
+    this.#suspects.close();
     this.#probing.close();
     this.fleet.close();
   }
@@ -204,12 +208,13 @@ export class SimGateway {
       log: QUIET,
       count: dataPlanes,
       reusePort: true,
+      sockets: { openFiles: undefined, cells: SocketBudget.cells(dataPlanes + 1) },
       settings: { gateway: CONFIG, hosts: [], ownListeners: [], accessLog: false },
       serviceRows: SERVICE_ROWS,
       rowOf: (service) => this.#metrics.serviceRow(service),
       spawn: this.#spawn,
       onSuspect: (slot, cause, unreachable) => {
-        eject(this.fleet, clock, slot, cause, unreachable);
+        this.#suspects.eject(slot, cause, unreachable);
       },
       onRefused: (reason) => {
         throw new Error(`a request was refused: ${reason}`);
