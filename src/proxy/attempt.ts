@@ -28,6 +28,8 @@ export class Attempt {
   readonly #queues: PlaceQueues;
   readonly #tried = new Int32Array(MAX_TRIED);
   #triedCount = 0;
+  /** Chosen already for the next attempt; -1 = nobody is. */
+  #next = -1;
   #member: RoutedMember | undefined;
   #permit: Permit | undefined;
   #cancelConnect: (() => void) | undefined;
@@ -42,6 +44,7 @@ export class Attempt {
     this.count = 0;
     this.slot = -1;
     this.#triedCount = 0;
+    this.#next = -1;
   }
 
   /** Whether somebody is left who was not tried. */
@@ -94,6 +97,9 @@ export class Attempt {
   }
 
   #pick(route: Route, preferTrial: boolean): number {
+    const chosen = this.#next;
+    this.#next = -1;
+    if (chosen >= 0) return chosen;
     const { service } = route;
     const { view } = service;
     // Fallback instances are nobody's peers: whoever may come back for them is tried with any request.
@@ -162,7 +168,7 @@ export class Attempt {
     });
     this.drop();
     this.settle(route, outcome);
-    if (!safe || !this.othersLeft(route)) return false;
+    if (!safe || !this.#passOverRefusing(route)) return false;
     // An ejection moves what waits in any case; it counts against those who come later.
     if (moved) route.budget.charge();
     if (!moved && !route.budget.withdraw(nowMs)) {
@@ -171,6 +177,25 @@ export class Attempt {
     }
     route.meters.retry(moved ? 'ejected' : (outcome as RetryReason));
     return true;
+  }
+
+  /**
+   * Whether somebody is left to try who has not just refused a connection: where all are gone, each request asks one of
+   * them, and an outage costs no retries.
+   */
+  #passOverRefusing(route: Route): boolean {
+    const { view, balancer } = route.service;
+    if (view.trials.length > 0) return true;
+    while (this.#triedCount < MAX_TRIED) {
+      const slot = balancer.pick(view, this.#tried, this.#triedCount);
+      if (slot < 0) return false;
+      if (!this.#context.pool.refusedLately(slot)) {
+        this.#next = slot;
+        return true;
+      }
+      this.#tried[this.#triedCount++] = slot;
+    }
+    return false;
   }
 
   /** Whether the breaker waits for this very attempt. */

@@ -31,6 +31,9 @@ const KNOCK_EVERY_MS = 1000;
 /** Instances that have had no request for this long are not knocked at. */
 const KNOCK_TRAFFIC_MS = 5000;
 
+/** For so long after it refused a connection an instance is not worth another attempt of the same request. */
+const REFUSED_MS = 250;
+
 /** What an owner of a pool has to say about knocks, and hears of them. */
 export interface Knocks {
   /** Whether it matters just now that the instance may be gone. */
@@ -76,6 +79,8 @@ interface Place {
   /** When it last served a request, and was last knocked at, on the pool's clock. */
   usedMs: number;
   knockedMs: number;
+  /** When it refused the last connection; -Infinity where it took it. */
+  refusedMs: number;
   /** Gives up the knock under way. */
   cancelKnock: (() => void) | undefined;
 }
@@ -133,12 +138,24 @@ export class Pool {
     const cancel = this.#options.connect(instance, connection.client, (transport, code) => {
       if (transport) connection.client.transport = transport;
       else this.release(connection);
+      this.#noteConnect(slot, code);
       done(transport && connection, code);
     });
     return () => {
       this.release(connection);
       cancel();
     };
+  }
+
+  #noteConnect(slot: number, code: string | undefined): void {
+    const place = code === 'ECONNREFUSED' ? this.#placeOf(slot) : this.#places[slot];
+    if (place) place.refusedMs = code === 'ECONNREFUSED' ? this.#options.clock.now() : -Infinity;
+  }
+
+  /** Whether the last connection to the instance was refused, a moment ago. */
+  refusedLately(slot: number): boolean {
+    const refusedMs = this.#places[slot]?.refusedMs ?? -Infinity;
+    return this.#options.clock.now() - refusedMs < REFUSED_MS;
   }
 
   #refuse(done: (connection: undefined, code: string) => void): () => void {
@@ -257,7 +274,13 @@ export class Pool {
   }
 
   #placeOf(slot: number): Place {
-    return (this.#places[slot] ??= { idle: [], usedMs: -Infinity, knockedMs: -Infinity, cancelKnock: undefined });
+    return (this.#places[slot] ??= {
+      idle: [],
+      usedMs: -Infinity,
+      knockedMs: -Infinity,
+      refusedMs: -Infinity,
+      cancelKnock: undefined,
+    });
   }
 
   /** Takes in the connection of a knock, unless others have come meanwhile. */

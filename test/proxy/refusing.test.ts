@@ -68,4 +68,28 @@ describe('an instance that is gone', () => {
     expect(await roundTrip(gateway.port, GET)).toContain('"flag":"UF"');
     expect(refusing).toEqual([]);
   });
+
+  it('costs no second attempt where all the others have refused just now', async () => {
+    const { origins, gateway } = await scene(3);
+    Object.assign(gateway.context, { onRefusing: () => undefined });
+    for (const origin of origins) await origin.stop();
+    await roundTrip(gateway.port, GET);
+    expect(gateway.outcomes).toHaveLength(3);
+    for (let i = 0; i < 5; i++) expect(await roundTrip(gateway.port, GET)).toContain('"flag":"UF"');
+    expect(gateway.outcomes).toHaveLength(8);
+  });
+
+  it('is passed over by a second attempt while another may answer', async () => {
+    const { origins, gateway } = await scene(6);
+    Object.assign(gateway.context, { onRefusing: () => undefined });
+    for (const origin of origins.slice(1)) await origin.stop();
+    const { pool, fleet } = gateway.context;
+    await Promise.all(
+      [1, 2, 3, 4, 5].map(
+        (slot) => new Promise<void>((resolve) => pool.connect(slot, fleet.members[slot]!.instance, () => resolve())),
+      ),
+    );
+    for (let i = 0; i < 6; i++) expect(await roundTrip(gateway.port, GET)).toContain(' 200 OK');
+    expect(gateway.outcomes.length).toBeLessThanOrEqual(12);
+  });
 });
