@@ -1,5 +1,8 @@
 import { getOnce } from './get-once.ts';
 
+/** Of 10,000 services, on a machine that has other work. */
+const TIMEOUT_MS = 20_000;
+
 /** What one scrape said. */
 export interface Scrape {
   /** `performance.now()` at its end. */
@@ -12,7 +15,7 @@ export interface Scrape {
 
 /** Rejects where there is no answer: a figure that is missing must not look like 0. */
 export async function readMetrics(adminPort: number): Promise<Scrape> {
-  const { status, body } = await getOnce(adminPort, '/metrics', 'localhost');
+  const { status, body } = await getOnce(adminPort, '/metrics', 'localhost', TIMEOUT_MS);
   if (status !== 200) throw new Error(`the admin port answers /metrics with status ${status}`);
   const lines = body.split('\n');
   const of = (name: string): string[] =>

@@ -1,6 +1,8 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { startTargets } from '../lab/crowd.ts';
+import { getOnce } from '../lab/get-once.ts';
 import type { Lab } from '../lab/lab.ts';
-import { crowded } from '../peers/crowded.ts';
+import { crowded, type CrowdedSite } from '../peers/crowded.ts';
 import { withCost } from './cost.ts';
 import type { Case, Figures, Scenario, Settings, Turn } from './scenario.ts';
 
@@ -9,6 +11,7 @@ const SMALLEST = 10;
 const RATE_PER_S = 3000;
 const WARM_UP_MS = 2000;
 const MAX_CONNECTIONS = 1024;
+const READY_TIMEOUT_MS = 60_000;
 const SERVICE = 'crowd';
 const PAYLOAD_BYTES = 1024;
 
@@ -37,6 +40,17 @@ async function populate(lab: Lab, count: number): Promise<{ addresses: string[];
   };
 }
 
+/** The table is taken over in slices, and what that costs is not what a request costs. */
+async function serving({ adminPort }: CrowdedSite, count: number): Promise<void> {
+  const endMs = performance.now() + READY_TIMEOUT_MS;
+  while (performance.now() < endMs) {
+    const { body } = await getOnce(adminPort, '/api/services', 'localhost');
+    if (new RegExp(`"name":"${SERVICE}"[^}]*"takingTraffic":${count}\\b`).test(body)) return;
+    await pause(200);
+  }
+  throw new Error(`not all of ${count} instances take traffic`);
+}
+
 export const manyInstances: Scenario = {
   name: 's9',
   title: 'CPU per request by the size of the service; every instance closes after each answer, whatever the size',
@@ -60,7 +74,9 @@ export const manyInstances: Scenario = {
     const size = sizesOf(settings)[caseIndex] ?? SMALLEST;
     const { addresses, end } = await populate(lab, size);
     const services = new Map([[SERVICE, addresses]]);
-    const peer = await lab.startPeer(crowded({ services, health: '[]' }).peer, MAX_CONNECTIONS);
+    const { peer: launched, site } = crowded({ services, health: '[]' });
+    const peer = await lab.startPeer(launched, MAX_CONNECTIONS);
+    await serving(site, size);
     const { connections, durationMs, ratePerS = RATE_PER_S } = settings;
     const request = {
       port: peer.port,
@@ -70,9 +86,9 @@ export const manyInstances: Scenario = {
       bodyBytes: 0,
       close: false,
     };
-    const { outcome, figures } = await withCost(peer, () =>
-      lab.generators.openLoop({ request, connections, durationMs, ratePerS, warmUpMs: WARM_UP_MS, seed: round }),
-    );
+    const load = { request, connections, ratePerS, warmUpMs: 0, seed: round };
+    await lab.generators.openLoop({ ...load, durationMs: WARM_UP_MS });
+    const { outcome, figures } = await withCost(peer, () => lab.generators.openLoop({ ...load, durationMs }));
     await peer.stop();
     await end();
     const { cpu = Number.NaN } = figures;
