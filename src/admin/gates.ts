@@ -1,4 +1,5 @@
 import type { CheckEvidence } from '../health/evidence.ts';
+import { isLimited, limitOf } from '../proxy/limits.ts';
 import type { Member } from '../upstream/directory.ts';
 import { isFallback } from '../upstream/fallback.ts';
 import type { GateReport as GateFacts, InstanceReport as MemberFacts } from '../upstream/explain.ts';
@@ -6,7 +7,7 @@ import { ageText } from './age.ts';
 import type { AdminDeps } from './deps.ts';
 import type { GateReport, InstanceReport } from './reports.ts';
 
-type Deps = Pick<AdminDeps, 'clock' | 'timeline' | 'probesOf' | 'originsOf'>;
+type Deps = Pick<AdminDeps, 'clock' | 'figures' | 'timeline' | 'probesOf' | 'originsOf'>;
 
 /**
  * Gate by gate, in the order in which they are asked, then what the balancer makes of the instance: the facts of the
@@ -18,7 +19,7 @@ export function gatesOf(member: Member, facts: MemberFacts, report: InstanceRepo
     const forMs = deps.clock.wall() - gate.sinceMs;
     return { gate: gate.gate, verdict, text: gate.state, forMs, evidence: [], ...wordsOf(gate, member, facts, deps) };
   });
-  return [...gates, ...fallbackGate(member, facts), balancerGate(member, facts, report)];
+  return [...gates, ...fallbackGate(member, facts), balancerGate(member, facts, report, deps)];
 }
 
 type Words = Partial<Pick<GateReport, 'verdict' | 'text' | 'evidence'>>;
@@ -103,9 +104,11 @@ function fallbackGate({ service }: Member, { fallback }: MemberFacts): readonly 
   return [{ gate: 'fallback', verdict: inUse ? 'pass' : 'stop', text, evidence }];
 }
 
-function balancerGate(member: Member, facts: MemberFacts, report: InstanceReport): GateReport {
-  const { balancer, maxInflightPerInstance: limit } = member.service.policy;
-  const busy = `${report.inflight} in flight${limit > 0 ? ` of at most ${limit}` : ''}`;
+function balancerGate(member: Member, facts: MemberFacts, report: InstanceReport, { figures }: Deps): GateReport {
+  const { policy } = member.service;
+  const limit = isLimited(policy) ? limitOf(policy, figures, member.slot) : undefined;
+  const found = policy.adaptiveLimit ? ' as found' : '';
+  const busy = `${report.inflight} in flight${limit === undefined ? '' : ` of at most ${limit}${found}`}`;
   const speed = report.latencyMs === undefined ? '' : `, ${report.latencyMs.toFixed(1)} ms to the response head`;
   const evidence = [
     `${busy}${speed}`,
@@ -114,12 +117,12 @@ function balancerGate(member: Member, facts: MemberFacts, report: InstanceReport
   ];
   if (report.traffic === 'none') return { gate: 'balancer', verdict: 'stop', text: 'does not see it', evidence };
   if (report.traffic === 'trial') return { gate: 'balancer', verdict: 'trial', text: 'waits for the trial', evidence };
-  if (limit > 0 && report.inflight >= limit) {
+  if (limit !== undefined && report.inflight >= limit) {
     const text = 'passed over: at its limit of requests in flight';
     return { gate: 'balancer', verdict: 'stop', text, evidence };
   }
   const share = `${(report.share * 100).toFixed(report.share < 0.1 ? 1 : 0)} % of the traffic by weight`;
-  return { gate: 'balancer', verdict: 'pass', text: `${balancer}: ${share}`, evidence };
+  return { gate: 'balancer', verdict: 'pass', text: `${policy.balancer}: ${share}`, evidence };
 }
 
 /** Only where the weight is not simply the registered one. */

@@ -168,6 +168,23 @@ describe('gate by gate', () => {
     expect(only!.reason).toBeUndefined();
   });
 
+  test('an instance at its limit is passed over, by whichever limit is lower', async () => {
+    const it = new AdminFixture();
+    const { slot } = it.add('i-1');
+    it.figures.limit[slot] = 12.7;
+    it.figures.inflight[slot] = 11;
+    it.fleet.configure('web', { ...POLICY, adaptiveLimit: true });
+    const path = '/api/services/web/explain?instance=i-1';
+    expect(textOf(await explained(it, path), 'i-1', 'balancer')).toBe('pass: p2c: 100 % of the traffic by weight');
+    it.figures.inflight[slot] = 12;
+    const full = await explained(it, path);
+    expect(textOf(full, 'i-1', 'balancer')).toBe('stop: passed over: at its limit of requests in flight');
+    expect(full.instances[0]!.gates.at(-1)!.evidence[0]).toBe('12 in flight of at most 12 as found');
+    it.fleet.configure('web', { ...POLICY, maxInflightPerInstance: 20 });
+    const roomy = await explained(it, path);
+    expect(roomy.instances[0]!.gates.at(-1)!.evidence[0]).toBe('12 in flight of at most 20');
+  });
+
   test('several reasons are all told, and the first of them is the reason', async () => {
     const it = new AdminFixture();
     it.add('i-1');
