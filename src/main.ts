@@ -1,8 +1,10 @@
+import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { dispatch } from './cli/dispatch.ts';
 import type { CliContext, SignalName } from './cli/verb.ts';
 import { systemClock } from './core/clock.ts';
 import { systemRandom } from './core/random.ts';
+import type { Channel, Successor } from './gateway/channel.ts';
 
 /** What a verb has, after a signal that it does not handle, to come to an end. */
 const GRACE_MS = 250;
@@ -47,6 +49,66 @@ function kill(pid: number, signal: 'SIGKILL'): void {
   process.kill(pid, signal);
 }
 
+/** Tells a successor that its channel leads to a predecessor, and not to some program that likes to talk. */
+const HANDOVER = 'FAIRLEAD_HANDOVER';
+
+function predecessor(): Channel | undefined {
+  if (process.env[HANDOVER] === undefined || !process.connected) return undefined;
+  return {
+    send: (message) => {
+      if (process.connected) process.send?.(message);
+    },
+    onMessage: (listener) => {
+      process.removeAllListeners('message');
+      process.on('message', listener);
+    },
+    onClosed: (listener) => {
+      if (process.connected) process.once('disconnect', listener);
+      else listener();
+    },
+    close: () => {
+      process.removeAllListeners('disconnect');
+      if (process.connected) process.disconnect();
+    },
+  };
+}
+
+/** The same command line, of whatever is on disk now. The new process outlives this one. */
+function spawnSuccessor(fds: readonly number[]): Successor {
+  const own = Object.entries(process.env).filter(([name]) => !name.startsWith('LISTEN_'));
+  const env: NodeJS.ProcessEnv = { ...Object.fromEntries(own), [HANDOVER]: '1' };
+  const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
+    env,
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...fds],
+  });
+  const exited = new Promise<string>((resolve) => {
+    child.once('error', (error) => resolve(error.message));
+    child.once('exit', (code, signal) => resolve(signal ?? `exit code ${code ?? '?'}`));
+  });
+  return {
+    pid: child.pid ?? 0,
+    exited,
+    send: (message) => {
+      // One that is gone is heard of through `exited`.
+      if (child.connected) child.send(message, () => undefined);
+    },
+    onMessage: (listener) => {
+      child.removeAllListeners('message');
+      child.on('message', listener);
+    },
+    onClosed: (listener) => {
+      child.once('disconnect', listener);
+    },
+    close: () => {
+      if (child.connected) child.disconnect();
+      child.unref();
+    },
+    kill: () => {
+      child.kill('SIGKILL');
+    },
+  };
+}
+
 function readVersion(): string {
   const manifest: unknown = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
   const version: unknown =
@@ -60,7 +122,14 @@ const ctx: CliContext = {
   stderr: process.stderr,
   cwd: process.cwd(),
   version: readVersion(),
-  process: { pid: process.pid, nodeVersion: process.version, isAlive, kill },
+  process: {
+    pid: process.pid,
+    nodeVersion: process.version,
+    isAlive,
+    kill,
+    predecessor: predecessor(),
+    spawnSuccessor,
+  },
   fetch: globalThis.fetch,
   clock: systemClock,
   random: systemRandom,

@@ -62,6 +62,7 @@ GET  /api/registries                              where instances come from, and
 GET  /api/registries/A/diff/B                     what one registry has and another lacks
 GET  /api/events                                  what changed and why (?after=N, ?service=NAME; ?follow as SSE)
 POST /api/reload                                  read the configuration anew
+POST /api/upgrade                                 start this program anew and hand everything over
 GET  /api/version
 `;
 
@@ -201,6 +202,10 @@ function addGateway(app: Hono, deps: AdminDeps): void {
     const outcome = await deps.reload();
     if (outcome.ok) return c.json({ changes: outcome.changes });
     return problem(422, 'the configuration has errors; nothing was changed', { issues: outcome.issues });
+  });
+  app.post('/api/upgrade', async (c) => {
+    const outcome = await deps.upgrade();
+    return outcome.ok ? c.json({ pid: outcome.pid }) : problem(409, `no upgrade: ${outcome.reason}`);
   });
 }
 

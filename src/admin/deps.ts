@@ -33,6 +33,8 @@ export interface AdminDeps {
   registryTable(name: string): RegistryTable | undefined;
   /** Reads the configuration anew. Never rejects for what the file holds. */
   reload(): Promise<ReloadOutcome>;
+  /** Starts this program anew from what is on disk, and leaves it everything. Resolves when it serves. */
+  upgrade(): Promise<UpgradeOutcome>;
   /** A request of the API failed for a bug of ours. */
   onBug(error: unknown): void;
 }
@@ -71,6 +73,9 @@ export interface RegistryReport {
 export type ReloadOutcome =
   | { readonly ok: true; readonly changes: readonly string[] }
   | { readonly ok: false; readonly issues: readonly ReloadIssue[] };
+
+export type UpgradeOutcome =
+  { readonly ok: true; readonly pid: number } | { readonly ok: false; readonly reason: string };
 
 export interface ReloadIssue {
   readonly file: string;

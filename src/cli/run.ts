@@ -1,14 +1,20 @@
 import { availableParallelism } from 'node:os';
+import type { Config } from '../config/config.ts';
+import type { Predecessor } from '../gateway/handover.ts';
+import type { NamedSocket } from '../gateway/sockets.ts';
+import { removePidFile, writePidFile } from './pid-file.ts';
 import { CONFIG_FLAG, configFile, readConfig } from './run-options.ts';
-import { parseFlags, type Verb } from './verb.ts';
+import { type CliContext, parseFlags, type Verb } from './verb.ts';
+
+const FLAGS = { ...CONFIG_FLAG, 'pid-file': { type: 'string' } } as const;
 
 /** `fairlead run`: the gateway in the foreground until it is told to stop. */
 export const run: Verb = {
   name: 'run',
-  usage: '[-c FILE]',
+  usage: '[-c FILE] [--pid-file FILE]',
   summary: 'run the gateway',
   async run(ctx, args) {
-    const { values } = parseFlags(args, CONFIG_FLAG, { positionals: 0 });
+    const { values } = parseFlags(args, FLAGS, { positionals: 0 });
     const file = configFile(ctx, values.config);
     const [{ Gateway }, { loadConfigFile }] = await Promise.all([
       import('../gateway/gateway.ts'),
@@ -16,6 +22,8 @@ export const run: Verb = {
     ]);
     const config = await readConfig(ctx, file);
     if (!config) return 1;
+    const pidFile = values['pid-file'];
+    const { pid } = ctx.process;
     // Registered first: a signal that comes during the start must not be lost.
     const stopping = new AbortController();
     const hurry = new AbortController();
@@ -25,33 +33,58 @@ export const run: Verb = {
     };
     ctx.onSignal('SIGTERM', stop);
     ctx.onSignal('SIGINT', stop);
-    const gateway = await Gateway.start({
-      config,
-      load: () => loadConfigFile(file.path, { file: file.file, env: ctx.env }),
-      file: file.file,
-      path: file.path,
-      cores: availableParallelism(),
-      clock: ctx.clock,
-      random: ctx.random,
-      version: ctx.version,
-      nodeVersion: ctx.process.nodeVersion,
-      owner: ctx.process,
-      cluster: { host: ctx.env['KUBERNETES_SERVICE_HOST'], port: ctx.env['KUBERNETES_SERVICE_PORT'] },
-      script: { path: ctx.env['PATH'] ?? '/usr/bin:/bin', kill: ctx.process.kill },
-    }).catch((error: unknown) => {
-      ctx.stderr.write(`fairlead: ${error instanceof Error ? error.message : String(error)}\n`);
-      return undefined;
-    });
+    const gateway = await inheritance(ctx, config)
+      .then((inherited) =>
+        Gateway.start({
+          ...inherited,
+          config,
+          spawnSuccessor: ctx.process.spawnSuccessor,
+          onReady: async () => {
+            if (pidFile !== undefined) await writePidFile(pidFile, pid);
+          },
+          load: () => loadConfigFile(file.path, { file: file.file, env: ctx.env }),
+          file: file.file,
+          path: file.path,
+          cores: availableParallelism(),
+          clock: ctx.clock,
+          random: ctx.random,
+          version: ctx.version,
+          nodeVersion: ctx.process.nodeVersion,
+          owner: ctx.process,
+          cluster: { host: ctx.env['KUBERNETES_SERVICE_HOST'], port: ctx.env['KUBERNETES_SERVICE_PORT'] },
+          script: { path: ctx.env['PATH'] ?? '/usr/bin:/bin', kill: ctx.process.kill },
+        }),
+      )
+      .catch((error: unknown) => {
+        ctx.stderr.write(`fairlead: ${error instanceof Error ? error.message : String(error)}\n`);
+        return undefined;
+      });
     if (!gateway) return 1;
     ctx.onSignal('SIGHUP', () => void gateway.reload());
     ctx.onSignal('SIGUSR1', () => {
       gateway.reopenLogs();
     });
-    await new Promise<void>((resolve) => {
+    const stopped = new Promise<void>((resolve) => {
       if (stopping.signal.aborted) resolve();
       else stopping.signal.addEventListener('abort', () => resolve(), { once: true });
     });
-    await gateway.stop(hurry.signal);
+    const replaced = await Promise.race([stopped.then(() => false), gateway.replaced.then(() => true)]);
+    await (replaced ? gateway.retire(hurry.signal) : gateway.stop(hurry.signal));
+    if (pidFile !== undefined) await removePidFile(pidFile, pid);
     return 0;
   },
 };
+
+/** What a process before this one left: a gateway whose place it takes, or systemd. */
+async function inheritance(
+  { process, env, clock }: CliContext,
+  config: Config,
+): Promise<{ sockets: readonly NamedSocket[]; predecessor: Predecessor | undefined }> {
+  const [{ Predecessor: Before }, { activatedSockets }] = await Promise.all([
+    import('../gateway/handover.ts'),
+    import('../gateway/activation.ts'),
+  ]);
+  if (!process.predecessor) return { sockets: activatedSockets(env, process.pid, config), predecessor: undefined };
+  const predecessor = await Before.meet(process.predecessor, clock);
+  return { sockets: predecessor.sockets, predecessor };
+}

@@ -1,6 +1,7 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util';
 import type { Clock } from '../core/clock.ts';
 import type { Random } from '../core/random.ts';
+import type { Channel, SpawnSuccessor } from '../gateway/channel.ts';
 
 /** Where text goes. `write` adds no newline. */
 export interface TextSink {
@@ -19,6 +20,9 @@ export interface ProcessFacts {
   isAlive(pid: number): boolean;
   /** `process.kill`: a negative id is a process group. For processes that we started. */
   readonly kill: (pid: number, signal: 'SIGKILL') => void;
+  /** To the gateway that started this one to take its place; undefined: nobody did. */
+  readonly predecessor: Channel | undefined;
+  readonly spawnSuccessor: SpawnSuccessor;
 }
 
 /** All that a verb may know of the process around it. Made by main.ts; tests make their own. */

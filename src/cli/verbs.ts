@@ -11,6 +11,7 @@ export const VERBS: ReadonlyMap<string, () => Promise<Verb>> = new Map([
   ['explain', async () => (await import('./explain.ts')).explain],
   ['drain', async () => (await import('./drain.ts')).drain],
   ['undrain', async () => (await import('./undrain.ts')).undrain],
+  ['upgrade', async () => (await import('./upgrade.ts')).upgrade],
   ['diff', async () => (await import('./diff.ts')).diff],
   ['healthcheck', async () => (await import('./healthcheck.ts')).healthcheck],
   ['version', async () => (await import('./version.ts')).version],

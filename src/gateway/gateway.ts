@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { createAdminApp } from '../admin/app.ts';
-import type { NotReady, RegistryReport, ReloadOutcome } from '../admin/deps.ts';
+import type { NotReady, RegistryReport, ReloadOutcome, UpgradeOutcome } from '../admin/deps.ts';
 import type { AdminConfig, Config, HostPort } from '../config/config.ts';
 import type { LoadResult } from '../config/load.ts';
 import { AddressPolicy } from '../core/address.ts';
@@ -19,10 +19,13 @@ import { AdminListener } from './admin-listener.ts';
 import type { ThreadSetup } from '../worker/messages.ts';
 import { DataThreads, ThreadBarrier } from '../worker/threads.ts';
 import type { ClusterAddress } from './backends.ts';
+import type { SpawnSuccessor } from './channel.ts';
 import { BoundsWatch } from './bounds.ts';
 import { ConfigWatch } from './config-watch.ts';
 import { descriptorLimit } from './descriptors.ts';
+import { firstProbes } from './first-probes.ts';
 import { fleetSource } from './fleet-source.ts';
+import type { Predecessor } from './handover.ts';
 import { Listeners } from './listeners.ts';
 import { Logs } from './logs.ts';
 import { observeFleet, observeOutliers } from './observing.ts';
@@ -34,7 +37,8 @@ import { FleetRouter } from './router.ts';
 import { hostTable, servicePolicies } from './service-policies.ts';
 import { Suspects } from './suspects.ts';
 import { addressRules, dataPlaneSettings, threadSettings } from './settings.ts';
-import { InheritedSockets } from './sockets.ts';
+import { InheritedSockets, type NamedSocket } from './sockets.ts';
+import { Upgrade } from './upgrade.ts';
 
 export interface GatewayOptions {
   readonly config: Config;
@@ -45,6 +49,13 @@ export interface GatewayOptions {
   readonly path: string;
   /** As many data-plane threads there are where `workers` is `auto`. */
   readonly cores: number;
+  /** That listened before this process began. */
+  readonly sockets: readonly NamedSocket[];
+  /** Whose place this process takes. */
+  readonly predecessor: Predecessor | undefined;
+  readonly spawnSuccessor: SpawnSuccessor;
+  /** Everything is in place; what is being waited for follows when it resolves. */
+  readonly onReady: () => Promise<void>;
   readonly clock: Clock;
   readonly random: Random;
   readonly version: string;
@@ -77,6 +88,7 @@ export class Gateway {
   readonly #stopLoopWatch: () => void;
   readonly #reloader: Reloader;
   readonly #watch: ConfigWatch;
+  readonly #upgrade: Upgrade;
   #registriesAnswered = false;
   #stopping = false;
 
@@ -165,6 +177,14 @@ export class Gateway {
     for (const [name, policy] of config.services) this.#fleet.configure(name, policy);
     this.#watch = new ConfigWatch({ clock, log: this.#log, path: options.path, reload: () => this.reload() });
     this.#reloader = this.#makeReloader(parts);
+    this.#upgrade = new Upgrade({
+      clock,
+      log: this.#log,
+      spawn: options.spawnSuccessor,
+      sockets: () => [...this.#listeners.sockets, ...this.#admin.sockets, ...this.#registries.sockets],
+      drained: () => drainedOf(this.#fleet),
+      handOver: () => this.#registries.handOver(),
+    });
   }
 
   #startThreads(count: number, sockets: ThreadSetup['sockets'], barrier: ThreadBarrier): DataThreads {
@@ -233,20 +253,80 @@ export class Gateway {
     this.#bounds.start();
     await this.#watch.note();
     this.#watch.set(config.gateway.watchConfig);
-    const inherited = new InheritedSockets();
-    await this.#registries.start(config.registries, inherited);
-    void this.#registries.ready().then(() => {
-      this.#registriesAnswered = true;
-      this.#log.info('every registry has answered');
-    });
-    await this.#admin.open(config.admin, inherited);
+    const inherited = new InheritedSockets(this.#options.sockets);
+    if (this.#options.predecessor) await this.#takeOver(this.#options.predecessor, inherited);
+    else {
+      await this.#registries.start(config.registries, inherited);
+      void this.#registries.ready().then(() => this.#allAnswered());
+    }
+    // A second gateway started by mistake fails at the admin address, before it takes clients of the first one.
+    if (!this.#options.predecessor) await this.#admin.open(config.admin, inherited);
     await this.#listeners.open(config.gateway.listen, inherited);
+    if (this.#options.predecessor) await this.#admin.open(config.admin, inherited);
+    for (const { setting, host, port } of inherited.closeRest())
+      this.#log.warn('an inherited socket is not in the configuration: closed', { setting, host, port });
+    await this.#options.onReady();
+    this.#options.predecessor?.serving();
     const { gateway, admin } = this.listening;
     this.#log.info('ready to serve', {
       version: this.#options.version,
       gateway: gateway.map(({ host, port }) => `${host}:${port}`),
       admin: admin && `${admin.host}:${admin.port}`,
     });
+  }
+
+  /**
+   * Everything that a predecessor need not give up first; then its embedded registries; then whatever must be known
+   * before clients are let in. It serves until this is done.
+   */
+  async #takeOver(predecessor: Predecessor, inherited: InheritedSockets): Promise<void> {
+    const { config, clock } = this.#options;
+    await this.#registries.start(config.registries.filter(({ type }) => type !== 'embedded'));
+    await this.#answeredInTime(this.#registries.answered());
+    await predecessor.release();
+    const embedded = config.registries.filter(({ type }) => type === 'embedded');
+    await this.#registries.start(embedded, inherited);
+    this.#registries.setOrder(config.registries);
+    await this.#answeredInTime(this.#registries.ready());
+    this.#allAnswered();
+    for (const [service, instance] of predecessor.drained) this.#fleet.drain(service, instance);
+    const probe = this.#probing;
+    const left = await firstProbes(this.#fleet.members, (member) => probe.evidenceOf(member), clock, FIRST_PROBES_MS);
+    if (left > 0) this.#log.warn('instances not probed yet', { instances: left });
+  }
+
+  /** A gateway that knows less than the one before it must not take its place. */
+  async #answeredInTime(answered: Promise<void>): Promise<void> {
+    const enough = new AbortController();
+    const late = sleep(this.#options.clock, REGISTRIES_MS, enough.signal).then(() => 'late' as const);
+    const outcome = await Promise.race([answered, late]).finally(() => enough.abort());
+    if (outcome !== 'late') return;
+    const silent = this.#registries.statuses().filter(({ ready }) => !ready);
+    throw new Error(`no answer and no saved set of ${silent.map(({ name }) => name).join(', ')}`);
+  }
+
+  #allAnswered(): void {
+    this.#registriesAnswered = true;
+    this.#log.info('every registry has answered');
+  }
+
+  /** Starts this program anew, and leaves it everything but what is under way here. */
+  async upgrade(): Promise<UpgradeOutcome> {
+    if (this.#stopping) return { ok: false, reason: STOPPING };
+    await this.#reloader.refuse('an upgrade is under way');
+    const outcome = await this.#upgrade.run();
+    if (!outcome.ok) await this.#reloader.refuse(this.#isStopping() ? STOPPING : undefined);
+    return outcome;
+  }
+
+  /** For after an await, where the compiler still believes what it saw before. */
+  #isStopping(): boolean {
+    return this.#stopping;
+  }
+
+  /** Resolves when a successor serves: time to `retire`. */
+  get replaced(): Promise<void> {
+    return this.#upgrade.replaced;
   }
 
   /** Takes over what has changed in the file. A bad file changes nothing. Reloads come one after the other. */
@@ -259,22 +339,48 @@ export class Gateway {
   }
 
   /**
+   * A successor serves: what is open here ends with its next answer, or within `shutdown.drain`. Nothing is closed that a
+   * client may be using just now.
+   */
+  async retire(hurry: AbortSignal): Promise<void> {
+    this.#stopping = true;
+    this.#watch.set(false);
+    const { drainMs } = this.#reloader.config.shutdown;
+    this.#log.info('replaced: draining', { drainMs });
+    void this.#admin.close(ADMIN_GRACE_MS);
+    await this.#registries.stop();
+    await this.#threads.finish('ease');
+    await this.#untilIdle(drainMs, hurry);
+    await this.#threads.finish('drain');
+    await this.#untilIdle(Math.min(drainMs, LAST_WORDS_MS), hurry);
+    await this.#end();
+  }
+
+  /**
    * Graceful: readiness fails, new work is taken for `shutdown.acceptFor`, what is under way may end within
    * `shutdown.drain`. An abort of the signal ends the waiting at once.
    */
   async stop(hurry: AbortSignal): Promise<void> {
     this.#stopping = true;
     this.#watch.set(false);
-    await Promise.race([this.#reloader.refuse('the gateway is stopping'), sleep(this.#options.clock, RELOAD_END_MS)]);
+    await Promise.race([this.#reloader.refuse(STOPPING), sleep(this.#options.clock, RELOAD_END_MS)]);
+    await this.#upgrade.abort();
     const { acceptForMs, drainMs } = this.#reloader.config.shutdown;
-    const { clock } = this.#options;
     this.#log.info('stopping', { acceptForMs, drainMs });
-    await sleep(clock, acceptForMs, hurry);
-    const threads = this.#threads;
-    await threads.finish('drain');
-    const deadlineMs = clock.now() + drainMs;
-    while (threads.sum('connections') > 0 && clock.now() < deadlineMs && !hurry.aborted) await sleep(clock, 20, hurry);
-    this.#log.info('stopped', { connectionsCut: threads.sum('connections') });
+    await sleep(this.#options.clock, acceptForMs, hurry);
+    await this.#threads.finish('drain');
+    await this.#untilIdle(drainMs, hurry);
+    await this.#end();
+  }
+
+  async #untilIdle(withinMs: number, hurry: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    const endMs = clock.now() + withinMs;
+    while (this.#threads.sum('connections') > 0 && clock.now() < endMs && !hurry.aborted) await sleep(clock, 20, hurry);
+  }
+
+  async #end(): Promise<void> {
+    this.#log.info('stopped', { connectionsCut: this.#threads.sum('connections') });
     await this.#close();
   }
 
@@ -321,6 +427,7 @@ export class Gateway {
       registries: () => this.#registries.statuses().map(reportOf),
       registryTable: (name) => this.#registries.tableOf(name),
       reload: () => this.reload(),
+      upgrade: () => this.upgrade(),
       onBug: (error) => {
         this.#log.error('defect in the admin API', { error });
       },
@@ -344,6 +451,14 @@ export class Gateway {
 const RESULTS = { passing: 'pass', degraded: 'degraded', failing: 'fail' } as const;
 
 const INSTANCE_SERIES = 20_000;
+const STOPPING = 'the gateway is stopping';
+/** What a successor waits for before it takes over. */
+const REGISTRIES_MS = 30_000;
+const FIRST_PROBES_MS = 10_000;
+/** The answer to the upgrade itself is on its way. */
+const ADMIN_GRACE_MS = 5000;
+/** For connections that were told to close, to be closed by their clients. */
+const LAST_WORDS_MS = 2500;
 /** A reload that hangs on a disk must not keep the gateway from stopping. */
 const RELOAD_END_MS = 2000;
 
@@ -364,4 +479,10 @@ function reportOf(status: SourceStatus): RegistryReport {
     instances,
     held: holds,
   };
+}
+
+function drainedOf(fleet: Fleet): (readonly [service: string, instance: string])[] {
+  return fleet.members.flatMap((member) =>
+    member && !member.leaving && member.health.drained ? [[member.service.name, member.instance.id] as const] : [],
+  );
 }

@@ -110,9 +110,14 @@ export class Registries implements Reloadable {
     this.merge.setOrder(configs.map(({ name }) => name));
   }
 
-  /** Resolves when every registry has answered once, or has a saved set in use. */
-  async ready(): Promise<void> {
+  /** Resolves when every registry that has been started has answered once, or has a saved set in use. */
+  async answered(): Promise<void> {
     await Promise.all([...this.#running.values()].map(({ source }) => source.ready));
+  }
+
+  /** The same, when all have been started. */
+  async ready(): Promise<void> {
+    await this.answered();
     this.merge.settle();
   }
 
@@ -180,8 +185,10 @@ export class Registries implements Reloadable {
       await embedded?.close(GRACE_MS);
     }
     return async () => {
-      for (const { config, source } of given) {
+      for (let next = given[0]; next; next = given[0]) {
+        const { config, source } = next;
         this.#run(config, await this.#openEmbedded(config));
+        given.shift();
         await this.#replaced(config.name);
         source.withdraw();
       }

@@ -29,6 +29,8 @@ export interface ServedApp {
 /** One request of an operator's or a registrant's client may take this long to arrive. */
 const REQUEST_MS = 15_000;
 const MAX_CONNECTIONS = 4096;
+/** A connection that has had its answer is closed this much later. */
+const IDLE_CHECK_MS = 50;
 /** Of the descriptors of the process, of which clients and instances leave an eighth to others. */
 const CONNECTIONS_SHARE = 16;
 
@@ -36,7 +38,15 @@ const CONNECTIONS_SHARE = 16;
 export async function serveApp(app: Hono, options: ServeOptions): Promise<ServedApp> {
   const { host, port, setting, clock } = options;
   let current = app;
-  const server = createAdaptorServer({ fetch: (request, env) => current.fetch(request, env) }) as Server;
+  let closing = false;
+  const server = createAdaptorServer({
+    fetch: async (request, env) => {
+      const response = await current.fetch(request, env);
+      // Nobody shall go on talking to a listener that has been replaced.
+      if (closing) response.headers.set('connection', 'close');
+      return response;
+    },
+  }) as Server;
   server.headersTimeout = REQUEST_MS;
   server.requestTimeout = REQUEST_MS;
   server.keepAliveTimeout = 65_000;
@@ -54,12 +64,19 @@ export async function serveApp(app: Hono, options: ServeOptions): Promise<Served
       current = next;
     },
     async close(graceMs = 0) {
+      closing = true;
+      const left = { open: true };
       const closed = new Promise<void>((resolve) => {
         server.close(() => {
+          left.open = false;
           resolve();
         });
       });
-      if (graceMs > 0) await Promise.race([closed, sleep(clock, graceMs)]);
+      const endMs = clock.now() + graceMs;
+      while (left.open && clock.now() < endMs) {
+        await Promise.race([closed, sleep(clock, IDLE_CHECK_MS)]);
+        server.closeIdleConnections();
+      }
       server.closeAllConnections();
       await closed;
     },

@@ -1,5 +1,5 @@
 import { createAdminApp } from '../../src/admin/app.ts';
-import type { AdminDeps, NotReady, ReloadOutcome } from '../../src/admin/deps.ts';
+import type { AdminDeps, NotReady, ReloadOutcome, UpgradeOutcome } from '../../src/admin/deps.ts';
 import { ManualClock } from '../../src/core/clock.ts';
 import { instance, type Instance } from '../../src/core/instance.ts';
 import type { ServicePolicy } from '../../src/core/policy.ts';
@@ -62,6 +62,7 @@ export interface Settings {
   hostNames?: readonly string[];
   notReady?: () => readonly NotReady[];
   reload?: () => Promise<ReloadOutcome>;
+  upgrade?: () => Promise<UpgradeOutcome>;
 }
 
 /** The admin API over a real fleet whose clock stands still. */
@@ -116,6 +117,7 @@ export class AdminFixture {
       registries: () => [
         { name: 'local', type: 'embedded', state: 'synced', ageMs: 12, services: 1, instances: 3, held: [] },
       ],
+      upgrade: settings.upgrade ?? (() => Promise.resolve({ ok: true, pid: 4711 })),
       reload: settings.reload ?? (() => Promise.resolve({ ok: true, changes: ['services.web: balancer'] })),
       onBug: (error) => this.bugs.push(error),
     };

@@ -18,7 +18,16 @@ export function cliContext(part: Partial<CliContext> = {}): { ctx: CliContext; o
     stderr: { write: (text) => err.push(text) },
     cwd: '/nowhere',
     version: '1.2.3',
-    process: { pid: 1, nodeVersion: 'v24.0.0', isAlive: () => false, kill: () => undefined },
+    process: {
+      pid: 1,
+      nodeVersion: 'v24.0.0',
+      isAlive: () => false,
+      kill: () => undefined,
+      predecessor: undefined,
+      spawnSuccessor: () => {
+        throw new Error('this test has no processes');
+      },
+    },
     fetch: () => Promise.reject(new Error('this test has no network')),
     clock: new ManualClock(),
     random: seededRandom(1),

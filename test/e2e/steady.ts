@@ -1,7 +1,7 @@
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { WebSocket, WebSocketServer } from 'ws';
-import { pause, request } from './world.ts';
+import { pause } from './world.ts';
 
 /** An instance in the process of the test: answers requests, and echoes on WebSockets. */
 export class EchoInstance {
@@ -154,9 +154,4 @@ export class OpenSockets {
     clearInterval(this.#timer);
     for (const socket of this.#sockets) socket.terminate();
   }
-}
-
-/** Warms a connection up to the service, so that nothing of a start is taken for a failure. */
-export async function answers(port: number): Promise<boolean> {
-  return (await request({ port }, { fresh: true })).status === 200;
 }

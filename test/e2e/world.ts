@@ -188,8 +188,8 @@ ${extra.includes('shutdown:') ? '' : 'shutdown: { acceptFor: 0s, drain: 5s }\n'}
     );
   }
 
-  async launch(ready = true): Promise<void> {
-    this.process = new Process(['bin/fairlead.js', 'run', '-c', this.configFile], this.#env, {
+  async launch(ready = true, flags: readonly string[] = []): Promise<void> {
+    this.process = new Process(['bin/fairlead.js', 'run', '-c', this.configFile, ...flags], this.#env, {
       through: this.#through,
     });
     await Promise.race([
