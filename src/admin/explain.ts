@@ -97,7 +97,7 @@ function concludeService(service: ServiceDetail, instances: readonly InstanceExp
   }
   const taking = view.slots.length;
   const head = `${name}: ${taking === 0 ? 'none' : taking} of ${count(view.registered)} ${taking > 1 ? 'take' : 'takes'} traffic`;
-  const mode =
+  const panicText =
     panic === 'route'
       ? `; PANIC: only ${view.available} available, so probe verdicts are ignored`
       : panic === 'reject'
@@ -111,7 +111,9 @@ function concludeService(service: ServiceDetail, instances: readonly InstanceExp
   const reply =
     view.empty === undefined ? '' : `; requests get 503 (${view.empty === 'all-breakers-open' ? 'UO' : 'UH'})`;
   const fallback = service.regime.fallback ? '; FALLBACK: only fallback instances are sent to' : '';
-  return `${head}${mode}${fallback}${named.join('')}${rest}${reply}`;
+  const { mode } = service.regime;
+  const trust = mode === 'strict' ? '' : `; the mode is ${mode}`;
+  return `${head}${panicText}${fallback}${trust}${named.join('')}${rest}${reply}`;
 }
 
 function count(instances: number): string {

@@ -1,3 +1,5 @@
+import type { Clock } from '../core/clock.ts';
+import { addressOf } from '../core/instance.ts';
 import type { DeregistrationReason } from '../telemetry/closed-sets.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { Timeline } from '../telemetry/timeline.ts';
@@ -6,19 +8,21 @@ import { isFallback } from '../upstream/fallback.ts';
 import type { Fleet } from '../upstream/fleet.ts';
 import type { OutliersOptions } from './outliers.ts';
 import type { FleetRouter } from './router.ts';
+import { evidenceOf } from './transition-evidence.ts';
 
 const BREAKER_STATES = ['closed', 'open', 'half-open'] as const;
 
 /** What happens to the fleet goes to the timeline, the counters and the log, in one place. */
 export function observeFleet(options: {
-  readonly fleet: Fleet;
-  readonly router: FleetRouter;
+  readonly fleet: Pick<Fleet, 'figures' | 'listen'>;
+  readonly clock: Clock;
+  readonly router: Pick<FleetRouter, 'metersOf'>;
   readonly timeline: Timeline;
-  readonly log: Logger;
+  readonly log: Pick<Logger, 'info' | 'warn' | 'error'>;
   /** Why a registry let an instance go, where it said so. */
   readonly reasonOf: (service: string, id: string) => DeregistrationReason | undefined;
 }): void {
-  const { fleet, router, timeline, log, reasonOf } = options;
+  const { fleet, clock, router, timeline, log, reasonOf } = options;
   const of = (member: Member): { service: string; instance: string } => ({
     service: member.service.name,
     instance: member.instance.id,
@@ -27,24 +31,25 @@ export function observeFleet(options: {
     added: (member) => {
       const configured = isFallback(member.instance);
       if (!configured) router.metersOf(member.service.name)?.registration();
-      const evidence = `${member.instance.host} port ${member.instance.port}`;
       timeline.add({
         kind: 'registered',
         ...of(member),
         to: 'registered',
         cause: configured ? 'configured as fallback' : 'a registry has it',
-        evidence,
+        evidence: addressOf(member.instance),
       });
     },
     removed: (member) => {
+      const gone = { kind: 'deregistered', from: 'registered', to: 'deregistered' } as const;
+      const evidence = `${addressOf(member.instance)}, ${fleet.figures.inflight[member.slot] ?? 0} in flight`;
       if (isFallback(member.instance)) {
-        timeline.add({ kind: 'deregistered', ...of(member), to: 'deregistered', cause: 'configured no longer' });
+        timeline.add({ ...gone, ...of(member), cause: 'configured no longer', evidence });
         return;
       }
       const reason = reasonOf(member.service.name, member.instance.id);
       router.metersOf(member.service.name)?.deregistration(reason ?? 'deregistered');
       const cause = reason ?? 'no registry has it any more';
-      timeline.add({ kind: 'deregistered', ...of(member), to: 'deregistered', cause });
+      timeline.add({ ...gone, ...of(member), cause, evidence });
     },
     refused: (instance) => {
       log.error('instance left out: gateway.limits.instances or gateway.limits.services is reached', {
@@ -53,13 +58,13 @@ export function observeFleet(options: {
       });
     },
     transition: (member, gate, from, to, cause) => {
-      if (gate === 'registered') timeline.add({ kind: 'registered', ...of(member), from, to, cause });
-      else timeline.add({ kind: gate, ...of(member), from, to, cause });
+      const evidence = evidenceOf(member, gate, fleet.figures, clock.now());
+      timeline.add({ kind: gate, ...of(member), from, to, cause, evidence });
       if (gate === 'breaker') {
         const state = BREAKER_STATES.find((known) => known === to);
         if (state) router.metersOf(member.service.name)?.breakerTransition(state);
       }
-      log.info(`${gate} changed`, { ...of(member), from, to, cause });
+      log.info(`${gate} changed`, { ...of(member), from, to, cause, evidence });
     },
     panic: (service, on) => {
       const [from, to] = on ? ['calm', 'panic'] : ['panic', 'calm'];
@@ -87,9 +92,9 @@ export function observeOutliers({
   timeline,
   log,
 }: {
-  readonly router: FleetRouter;
+  readonly router: Pick<FleetRouter, 'metersOf'>;
   readonly timeline: Timeline;
-  readonly log: Logger;
+  readonly log: Pick<Logger, 'info' | 'warn' | 'error'>;
 }): OutliersOptions['onOutlier'] {
   return (member, { by, text }, result, fresh) => {
     const { service, id: instance } = member.instance;
