@@ -1,7 +1,7 @@
 import type { Clock } from '../../src/core/clock.ts';
-import type { Proxy } from '../../src/proxy/proxy.ts';
 import { Line, type Peer } from './line.ts';
-import { bodyOf } from './process.ts';
+import { bodyOf, hasBody } from './process.ts';
+import type { SimThread } from './threads.ts';
 
 /** How a request came to its end, as its client saw it. */
 export type Ending =
@@ -29,17 +29,26 @@ export interface Request {
 export class Client implements Peer {
   current: Request | undefined;
   closed = false;
+  /** The thread that has accepted it. */
+  readonly to: SimThread;
   readonly #line: Line;
   readonly #clock: Clock;
-  readonly #onEnd: (request: Request, ending: Ending) => void;
+  readonly #onEnd: (request: Request, ending: Ending, client: Client) => void;
   #text = '';
 
-  constructor(proxy: Proxy, clock: Clock, latencyMs: number, onEnd: (request: Request, ending: Ending) => void) {
+  constructor(
+    to: SimThread,
+    clock: Clock,
+    latencyMs: number,
+    onEnd: (request: Request, ending: Ending, client: Client) => void,
+  ) {
+    this.to = to;
     this.#clock = clock;
     this.#onEnd = onEnd;
-    const connection = proxy.accept();
+    const connection = to.thread.dataPlane.proxy.accept();
     this.#line = new Line(connection, clock, latencyMs);
     this.#line.peer = this;
+    to.lines.add(this.#line);
     connection.attach(this.#line);
   }
 
@@ -51,7 +60,7 @@ export class Client implements Peer {
   send(request: Request, pauseMs: number): void {
     this.current = request;
     const { method, id } = request;
-    const body = method === 'POST' ? bodyOf(id) : '';
+    const body = method === 'POST' && hasBody(id) ? bodyOf(id) : '';
     const framing = method === 'POST' ? `Content-Length: ${body.length}\r\n` : '';
     const head = `${method} /${id} HTTP/1.1\r\nHost: web.localhost\r\n${framing}\r\n`;
     if (pauseMs === 0 || body === '') {
@@ -114,7 +123,7 @@ export class Client implements Peer {
     this.current = undefined;
     if (!request) return;
     request.ending = ending;
-    this.#onEnd(request, ending);
+    this.#onEnd(request, ending, this);
   }
 }
 

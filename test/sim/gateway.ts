@@ -1,8 +1,8 @@
 import { AddressPolicy } from '../../src/core/address.ts';
-import type { Clock } from '../../src/core/clock.ts';
 import type { ServicePolicy } from '../../src/core/policy.ts';
 import type { Random } from '../../src/core/random.ts';
 import { SocketBudget } from '../../src/core/socket-budget.ts';
+import { Outliers } from '../../src/gateway/outliers.ts';
 import { Probing } from '../../src/gateway/probing.ts';
 import { FleetRouter } from '../../src/gateway/router.ts';
 import { Suspects } from '../../src/gateway/suspects.ts';
@@ -16,19 +16,18 @@ import { ROW, ROW_CELLS } from '../../src/telemetry/traffic.ts';
 import { RETRY_REASONS } from '../../src/telemetry/closed-sets.ts';
 import { Figures } from '../../src/upstream/figures.ts';
 import { Fleet } from '../../src/upstream/fleet.ts';
-import type { DataPlane } from '../../src/worker/data-plane.ts';
-import { DataThread } from '../../src/worker/data-thread.ts';
-import { DataThreads, ThreadBarrier } from '../../src/worker/threads.ts';
-import type { SpawnThread } from '../../src/worker/worker-thread.ts';
 import { load } from '../config/load-text.ts';
+import { DataThreads, ThreadBarrier } from '../../src/worker/threads.ts';
 import { MemoryBackend, type MemoryRegistry } from '../contract/memory-backend.ts';
 import type { Network } from './process.ts';
+import { SimThreads } from './threads.ts';
+import type { OwnedClock, VirtualTime } from './virtual-clock.ts';
 
 export const SERVICE = 'web';
 /** Slots: more than any run needs at once, leaving ones included. */
 export const CAPACITY = 64;
+const CONFIG = load('');
 const SERVICE_ROWS = 8;
-const CONFIG = load('').gateway;
 const ADDRESSES = new AddressPolicy({});
 
 /** How the registry is followed: as in production, only faster. */
@@ -51,30 +50,39 @@ const QUIET: Logger = {
 };
 
 export interface SimGatewayOptions {
-  readonly clock: Clock;
+  readonly time: VirtualTime;
+  /** Of the control thread. */
+  readonly clock: OwnedClock;
   readonly random: Random;
   readonly policy: ServicePolicy;
   readonly network: Network;
   readonly registry: MemoryRegistry;
-  /** Data planes that share the fleet and its figures. */
+  /** Data-plane threads, and how long a message from one thread to another takes. */
   readonly dataPlanes: number;
+  readonly messageMs: number;
 }
 
 /**
  * The whole gateway without sockets, files and an admin API: everything between a registry's backend, a probe's answer
- * and the bytes of a connection is the real thing, put together as `src/gateway` does it.
+ * and the bytes of a connection is the real thing, put together as `src/gateway/gateway.ts` does it. Its threads are this one.
  */
 export class SimGateway {
   readonly fleet: Fleet;
   readonly figures = new Figures(CAPACITY);
-  readonly dataPlanes: DataPlane[] = [];
-  readonly #threads: DataThreads;
+  readonly threads: SimThreads;
+  /** What all threads say to have open. */
+  readonly sockets: SocketBudget;
+  /** Data-plane threads that have ended before their time. */
+  deaths = 0;
   readonly source: RegistrySource;
   readonly #options: SimGatewayOptions;
   readonly #metrics: Metrics;
   readonly #probing: Probing;
-  readonly #suspects: Suspects;
   readonly #row: number;
+  readonly #suspects: Suspects;
+  readonly #outliers: Outliers;
+  readonly #cells: Int32Array;
+  readonly #dataThreads: DataThreads;
 
   constructor(options: SimGatewayOptions) {
     const { clock, random, policy } = options;
@@ -87,8 +95,7 @@ export class SimGateway {
       serviceRows: SERVICE_ROWS,
     });
     const barrier = new ThreadBarrier();
-    this.fleet = new Fleet({ clock, random, barrier, figures: this.figures, defaultPolicy: policy });
-    this.#suspects = new Suspects(this.fleet, clock);
+    this.fleet = new Fleet({ clock, random, figures: this.figures, barrier, defaultPolicy: policy });
     const parts = { clock, random, fleet: this.fleet, metrics: this.#metrics, log: QUIET };
     const router = new FleetRouter({ ...parts, hosts: new HostTable([], 'localhost') });
     this.#probing = new Probing({
@@ -101,11 +108,19 @@ export class SimGateway {
     this.fleet.configure(SERVICE, policy);
     this.#row = this.#metrics.serviceRow(SERVICE);
     this.source = this.#follow();
-    this.#threads = this.#startThreads(barrier);
+    this.#outliers = new Outliers({ ...parts, onOutlier: () => undefined });
+    this.#cells = SocketBudget.cells(options.dataPlanes + 1);
+    this.sockets = new SocketBudget({ openFiles: undefined, cells: this.#cells, row: 0 });
+    this.threads = new SimThreads(options);
+    this.#suspects = new Suspects(this.fleet, clock);
+    this.#dataThreads = this.#startThreads(barrier);
   }
 
+  /** Requests under way on the threads that live. */
   get requests(): number {
-    return this.dataPlanes.reduce((sum, { proxy }) => sum + proxy.requests, 0);
+    let requests = 0;
+    for (const { thread } of this.threads.alive.values()) requests += thread.dataPlane.proxy.requests;
+    return requests;
   }
 
   get inflight(): number {
@@ -114,7 +129,14 @@ export class SimGateway {
 
   /** Connections to instances that are kept idle. */
   get idleUpstream(): number {
-    return this.dataPlanes.reduce((sum, { pool }) => sum + pool.idleCount, 0);
+    let idle = 0;
+    for (const { thread } of this.threads.alive.values()) idle += thread.dataPlane.pool.idleCount;
+    return idle;
+  }
+
+  /** Timers of all its threads. */
+  get timers(): number {
+    return this.#options.clock.pending + this.threads.pending;
   }
 
   get budgetExhausted(): number {
@@ -130,21 +152,20 @@ export class SimGateway {
     this.source.start();
   }
 
-  async drain(): Promise<void> {
-    await Promise.all(this.dataPlanes.map(({ proxy }) => proxy.drain()));
-  }
-
   /** In the order of the real one. What is left afterwards is a leak. */
   async close(): Promise<void> {
-    await this.#threads.close();
+    await this.#dataThreads.close();
     await this.source.stop();
     this.#suspects.close();
+    this.#outliers.close();
     this.#probing.close();
     this.fleet.close();
   }
 
   #cell(cell: number): number {
-    return this.#threads.meters.reduce((sum, { cells }) => sum + cells[this.#row * ROW_CELLS + cell]!, 0);
+    let sum = 0;
+    for (const { cells } of this.#dataThreads.meters) sum += cells[this.#row * ROW_CELLS + cell]!;
+    return sum;
   }
 
   #follow(): RegistrySource {
@@ -201,18 +222,18 @@ export class SimGateway {
 
   #startThreads(barrier: ThreadBarrier): DataThreads {
     const { clock, dataPlanes } = this.#options;
-    return new DataThreads({
+    const threads = new DataThreads({
       clock,
       fleet: this.fleet,
       barrier,
       log: QUIET,
       count: dataPlanes,
       reusePort: true,
-      sockets: { openFiles: undefined, cells: SocketBudget.cells(dataPlanes + 1) },
-      settings: { gateway: CONFIG, hosts: [], ownListeners: [], accessLog: false },
+      sockets: { openFiles: undefined, cells: this.#cells },
+      settings: { gateway: CONFIG.gateway, hosts: [], ownListeners: [], accessLog: false },
       serviceRows: SERVICE_ROWS,
       rowOf: (service) => this.#metrics.serviceRow(service),
-      spawn: this.#spawn,
+      spawn: this.threads.spawn,
       onSuspect: (slot, cause, unreachable) => {
         this.#suspects.eject(slot, cause, unreachable);
       },
@@ -220,38 +241,11 @@ export class SimGateway {
         throw new Error(`a request was refused: ${reason}`);
       },
       onLines: () => undefined,
-      onDied: () => undefined,
+      onDied: () => {
+        this.deaths++;
+      },
     });
+    for (const meters of threads.meters) this.#metrics.addThread(meters);
+    return threads;
   }
-
-  /** A thread that is none: its messages are copied and come in order, after what is under way. */
-  readonly #spawn: SpawnThread = (setup, { onMessage, onExit }) => {
-    const { clock, random, network } = this.#options;
-    const thread = new DataThread({
-      setup,
-      clock,
-      random,
-      connect: ({ host, port }, sink, done) => network.at(host, port).connect(sink, done),
-      send: (message) => {
-        const copy = structuredClone(message);
-        queueMicrotask(() => {
-          onMessage(copy);
-        });
-      },
-    });
-    this.dataPlanes.push(thread.dataPlane);
-    return {
-      post: (message) => {
-        if (message.type === 'fail') return;
-        const copy = structuredClone(message);
-        queueMicrotask(() => {
-          thread.receive(copy);
-        });
-      },
-      terminate: async () => {
-        await thread.close();
-        onExit('ended');
-      },
-    };
-  };
 }

@@ -1,12 +1,14 @@
 import type { Permit } from '../../src/breaker/breaker.ts';
 import type { BreakerState, ProbeState } from '../../src/core/health.ts';
+import type { Outcome } from '../../src/core/outcome.ts';
 import type { ServicePolicy } from '../../src/core/policy.ts';
 import type { Member, ServiceDetail } from '../../src/upstream/directory.ts';
 import type { Ending, Request } from './client.ts';
 import { CAPACITY, SERVICE, type SimGateway } from './gateway.ts';
+import { type AttemptObserver, observeAttempts } from './observe.ts';
 import type { Mode, Network, Process } from './process.ts';
 import type { Trace } from './trace.ts';
-import type { OwnedClock, VirtualTime } from './virtual-clock.ts';
+import type { VirtualTime } from './virtual-clock.ts';
 
 export class Violation extends Error {}
 
@@ -18,8 +20,12 @@ interface Watched {
   breaker: BreakerState;
   ejected: boolean;
   left: boolean;
-  /** Attempts on it when it was found to be out; undefined while it may have some. */
-  attemptsWhenOut: number | undefined;
+  /** Why and since when it may have no attempt, and how many it had had when that was known everywhere. */
+  out: { readonly why: string; readonly sinceMs: number; attempts: number | undefined } | undefined;
+  /** Of an open breaker. */
+  openedMs: number;
+  /** How the trial under way has ended, once it has. */
+  trialOutcome: Outcome | undefined;
   /** Of permits that are not settled. */
   readonly open: Set<OpenPermit>;
 }
@@ -39,23 +45,26 @@ interface Fault {
 
 export interface LawsOptions {
   readonly time: VirtualTime;
-  readonly gatewayClock: OwnedClock;
   readonly gateway: SimGateway;
   readonly network: Network;
   readonly policy: ServicePolicy;
   readonly trace: Trace;
 }
 
-/** Timers of the gateway beside one for each breaker: wheels, hang checks, the registry's. */
-const TIMERS = 20;
+/** Timers of the gateway beside one for each breaker and each pool's knock: wheels, hang checks, beats, the registry's. */
+const TIMERS = 30;
+/** Within so long every thread knows what has changed, whatever a message takes. */
+const KNOWN_MS = 20;
 /** Closed sooner than this, an idle connection is one that a POST may run into. */
 const FRESH_MS = 1000;
 
 /** What must hold, whatever happens. Compares what the gateway does with what was seen of it, never with its own word. */
-export class Laws {
+export class Laws implements AttemptObserver {
   /** Requests that clients have sent, and attempts that were admitted. */
   requests = 0;
   attempts = 0;
+  /** For how long the event loop was blocked. */
+  stalledMs = 0;
   readonly #options: LawsOptions;
   readonly #watched = new Map<number, Watched>();
   readonly #drained = new Set<Member>();
@@ -91,6 +100,7 @@ export class Laws {
       },
       refused: (instance) => this.violated(`${instance.id} found no slot`),
     });
+    observeAttempts(this);
   }
 
   violated(what: string): never {
@@ -119,7 +129,7 @@ export class Laws {
 
   /** To be called at the end of every turn, when every view is published. */
   check(): void {
-    const { gateway, gatewayClock } = this.#options;
+    const { gateway } = this.#options;
     const { inflight } = gateway.figures;
     let sum = 0;
     for (let slot = 0; slot < CAPACITY; slot++) {
@@ -129,7 +139,7 @@ export class Laws {
       const watched = this.#watched.get(slot);
       if (count < 0 || !watched) this.violated(`${count} requests are in flight to slot ${slot}`);
     }
-    if (sum > gateway.requests)
+    if (sum > gateway.requests && gateway.threads.unburied === 0)
       this.violated(`${sum} attempts are in flight, and only ${gateway.requests} requests are under way`);
     for (const watched of this.#watched.values()) this.#checkMember(watched);
     this.#checkViews();
@@ -137,7 +147,7 @@ export class Laws {
       this.#exhausted = gateway.budgetExhausted;
       this.#exhaustedMs = this.#options.time.nowMs;
     }
-    if (gatewayClock.pending > TIMERS + this.#watched.size) this.violated(`${gatewayClock.pending} timers are pending`);
+    if (gateway.timers > TIMERS + 4 * this.#watched.size) this.violated(`${gateway.timers} timers are pending`);
   }
 
   /** Retries are paid from the budget, unless an ejection moved them. `since`: of an earlier moment. */
@@ -145,7 +155,8 @@ export class Laws {
     const { policy, gateway, time } = this.#options;
     const { budget, budgetMinPerSecond } = policy.retry;
     const requests = this.requests - since.requests;
-    const saved = Math.max(1, budgetMinPerSecond * 10) + (since.requests === 0 ? 0 : budget * 1000);
+    const saved =
+      Math.max(1, budgetMinPerSecond * 10) * (1 + gateway.deaths) + (since.requests === 0 ? 0 : budget * 1000);
     const most =
       requests * (1 + budget) +
       saved +
@@ -161,10 +172,12 @@ export class Laws {
     return { requests: this.requests, attempts: this.attempts, moved: gateway.moved, atMs: time.nowMs };
   }
 
-  ended(request: Request, ending: Ending): void {
+  /** `alive`: so is the thread that had the connection. */
+  ended(request: Request, ending: Ending, alive: boolean): void {
     const { trace } = this.#options;
     const { id, method } = request;
     trace.note(() => `${method} ${id} ${wordsOf(ending)}`);
+    if (!alive && (ending.kind === 'cut' || ending.kind === 'dropped')) return;
     switch (ending.kind) {
       case 'left':
         return;
@@ -187,7 +200,8 @@ export class Laws {
 
   #excused({ method, startedMs }: Request, why: string): boolean {
     const faulty = this.#faultsSince(startedMs);
-    if (this.#withoutHealthyMs >= startedMs || this.#exhaustedMs >= startedMs) return true;
+    // Threads hear a little later who can be sent to.
+    if (this.#withoutHealthyMs + KNOWN_MS + this.stalledMs >= startedMs || this.#exhaustedMs >= startedMs) return true;
     if (this.#options.policy.maxInflightPerInstance > 0 && why.includes('maxInflightPerInstance')) return true;
     if (why.startsWith('http_protocol_error')) return this.#faultSince(startedMs, 'babbling');
     if (method === 'GET') return faulty.size > this.#options.policy.retry.attempts;
@@ -213,42 +227,54 @@ export class Laws {
       breaker: 'closed',
       ejected: false,
       left: false,
-      attemptsWhenOut: undefined,
+      out: undefined,
+      openedMs: -Infinity,
+      trialOutcome: undefined,
       open: new Set(),
     };
     if (this.#watched.has(member.slot)) this.violated(`slot ${member.slot} was given out twice`);
     this.#watched.set(member.slot, watched);
-    const admit = member.admit.bind(member);
-    Object.assign(member, { admit: () => this.#admitted(watched, admit()) });
   }
 
-  #admitted(watched: Watched, permit: Permit | undefined): Permit | undefined {
-    if (!permit) return undefined;
-    const { nowMs } = this.#options.time;
+  taken(): void {
     this.attempts++;
-    const open = { sinceMs: nowMs, trial: watched.breaker === 'half-open' };
+  }
+
+  admitted(slot: number, permit: Permit): Permit {
+    const watched = this.#watched.get(slot);
+    if (!watched) this.violated(`an attempt was admitted to slot ${slot}, which is nobody's`);
+    const open = { sinceMs: this.#options.time.nowMs, trial: watched.breaker === 'half-open' };
     watched.open.add(open);
     if (open.trial) this.#checkTrials(watched);
     return {
       trial: permit.trial,
       settle: (outcome) => {
+        if (open.trial && watched.open.has(open)) watched.trialOutcome = outcome;
         watched.open.delete(open);
         permit.settle(outcome);
       },
     };
   }
 
-  #checkTrials({ member, open }: Watched): void {
+  /** What it had under way is nobody's any more; whose it was cannot be told. */
+  threadDied(): void {
+    for (const { open } of this.#watched.values()) open.clear();
+  }
+
+  #checkTrials(watched: Watched): void {
+    const { member, open } = watched;
     const { connectMs, responseHeadMs, bodyIdleMs } = this.#options.policy.timeouts;
     const sinceMs = this.#options.time.nowMs - (connectMs + responseHeadMs + bodyIdleMs);
     const trials = [...open].filter((each) => each.trial && each.sinceMs > sinceMs);
     this.#note(member, 'has its trial');
+    watched.trialOutcome = undefined;
     if (trials.length > 1) this.violated(`${nameOf(member)} has ${trials.length} trials at a time`);
   }
 
   #transition(member: Member, gate: string, from: string, to: string): void {
     const watched = this.#of(member);
     if (gate === 'breaker') {
+      this.#checkBreaker(watched, from as BreakerState, to as BreakerState);
       watched.breaker = to as BreakerState;
       // What was admitted before belongs to the time before.
       if (to !== 'half-open') for (const each of watched.open) Object.assign(each, { trial: false });
@@ -260,6 +286,18 @@ export class Laws {
     }
     if ((gate === 'breaker' && from === 'closed' && to === 'open') || (gate === 'ejection' && to === 'ejected'))
       this.#checkCap(member);
+  }
+
+  #checkBreaker(watched: Watched, from: BreakerState, to: BreakerState): void {
+    const { time, policy } = this.#options;
+    const { member, left, openedMs, trialOutcome } = watched;
+    if (to === 'open') watched.openedMs = time.nowMs;
+    if (left || !policy.breaker.enabled) return;
+    const { openMs, maxOpenMs } = policy.breaker;
+    if (from === 'open' && time.nowMs - openedMs > Math.max(openMs, maxOpenMs) + 1 + this.stalledMs)
+      this.violated(`the breaker of ${nameOf(member)} was open for ${time.nowMs - openedMs} ms`);
+    if (from === 'half-open' && to === 'closed' && trialOutcome !== 'success')
+      this.violated(`the breaker of ${nameOf(member)} closed by a trial that ended with ${trialOutcome ?? 'nothing'}`);
   }
 
   #checkCap(member: Member): void {
@@ -291,12 +329,16 @@ export class Laws {
     if (open.size > inflight[member.slot]!)
       this.violated(`${open.size} attempts on ${nameOf(member)} wait, and ${inflight[member.slot]} are in flight`);
     const why = this.#out(watched, gateway.fleet.service(SERVICE)!);
-    if (why === undefined) {
-      watched.attemptsWhenOut = undefined;
-      return;
-    }
-    watched.attemptsWhenOut ??= made;
-    if (made > watched.attemptsWhenOut) this.violated(`${nameOf(member)} ${why}, and got an attempt`);
+    const { nowMs } = this.#options.time;
+    if (why !== watched.out?.why)
+      watched.out = why === undefined ? undefined : { why, sinceMs: nowMs, attempts: undefined };
+    const { out } = watched;
+    if (!out) return;
+    // Threads share breakers; of the rest they are told.
+    const knownMs = watched.breaker === 'open' ? 0 : KNOWN_MS + this.stalledMs;
+    if (out.attempts === undefined && nowMs - out.sinceMs >= knownMs) out.attempts = made;
+    if (out.attempts !== undefined && made > out.attempts)
+      this.violated(`${nameOf(member)} ${out.why} for ${nowMs - out.sinceMs} ms, and got an attempt`);
   }
 
   #checkViews(): void {

@@ -11,6 +11,13 @@ export interface Peer {
   gone(): void;
 }
 
+const DEAF: TransportSink = {
+  onBytes: () => undefined,
+  onEnd: () => undefined,
+  onDrain: () => undefined,
+  onClose: () => undefined,
+};
+
 /** A connection between the gateway and a peer on which everything takes its time, in order, in both directions. */
 export class Line extends MemoryTransport {
   peer!: Peer;
@@ -44,6 +51,14 @@ export class Line extends MemoryTransport {
     this.#later(() => {
       this.breakOff();
     });
+  }
+
+  /** The gateway's end is no more, and nobody there hears of it. */
+  cut(): void {
+    if (this.destroyed) return;
+    this.sink = DEAF;
+    super.reset();
+    this.#leaveAfter();
   }
 
   override write(buffer: Buffer, start: number, end: number): boolean {
@@ -108,7 +123,10 @@ export class Line extends MemoryTransport {
   }
 
   #leave(): void {
-    if (this.destroyed) return;
+    if (!this.destroyed) this.#leaveAfter();
+  }
+
+  #leaveAfter(): void {
     this.#clock.after(this.#latencyMs, () => {
       this.peer.gone();
     });

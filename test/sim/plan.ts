@@ -15,6 +15,8 @@ export interface Plan {
   readonly policy: ServicePolicy;
   readonly instances: number;
   readonly dataPlanes: number;
+  /** From one thread to another. */
+  readonly messageMs: number;
   readonly weighted: boolean;
   readonly requestsPerSecond: number;
   /** Shares of requests. */
@@ -37,6 +39,7 @@ export function planOf(seed: number): Plan {
     policy: policyOf(kind, random),
     instances: kind === 'gentle' ? oneOf([3, 4, 6, 8]) : oneOf([1, 2, 3, 4, 6, 8]),
     dataPlanes: oneOf([1, 1, 2]),
+    messageMs: oneOf([0.05, 0.5, 3]),
     weighted: random() < 0.3,
     requestsPerSecond: oneOf([8, 20, 40]),
     posts: kind === 'gentle' ? oneOf([0, 0.2]) : 0.3,

@@ -3,7 +3,6 @@ import { addressOf, type Instance } from '../../src/core/instance.ts';
 import type { Random } from '../../src/core/random.ts';
 import type { ProbeAnswer } from '../../src/health/probe.ts';
 import type { TransportSink } from '../../src/http1/transport.ts';
-import type { Connect } from '../../src/upstream/connect.ts';
 import { Line, type Peer } from './line.ts';
 
 /** What a process does to those who ask it something. */
@@ -51,6 +50,11 @@ export function bodyOf(id: string): string {
   return `<${id}>`.repeat(1 + (Number(id.slice(1)) % 7) * 5);
 }
 
+/** Whether a POST has one. */
+export function hasBody(id: string): boolean {
+  return Number(id.slice(1)) % 3 !== 0;
+}
+
 const REQUEST = /^([A-Z]+) \/(\S+) HTTP\/1\.1\r\n/;
 
 /** One process that serves one address, as unreliable as it is told to be. */
@@ -96,11 +100,17 @@ export class Process {
     }
   }
 
-  readonly connect = (sink: TransportSink, done: Parameters<Connect>[2]): (() => void) => {
+  /** `done` comes once, later, unless the returned function or `abandoned` says that nobody waits any more. */
+  readonly connect = (
+    sink: TransportSink,
+    done: (line: Line | undefined, code: string | undefined) => void,
+    abandoned: () => boolean,
+  ): (() => void) => {
     const { latencyMs } = this.habits;
     this.connects++;
     if (this.#mode === 'black-hole') return () => undefined;
     return this.#clock.after(latencyMs, () => {
+      if (abandoned()) return;
       if (this.#mode === 'dead') {
         done(undefined, 'ECONNREFUSED');
         return;
@@ -201,6 +211,9 @@ export class Process {
     } else if (how < 0.3) {
       line.say(head);
       line.say(body);
+    } else if (how < 0.35) {
+      line.say(`${head.replace('\r\n', '\r\nConnection: close\r\n')}${body}`);
+      line.kill(false);
     } else {
       line.say(`${head}${body}`);
     }

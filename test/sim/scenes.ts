@@ -48,7 +48,8 @@ export async function wild(sim: Simulation): Promise<void> {
     else if (dice < 0.9 && sim.running.has(process.instance.id)) sim.deregister(process);
     else if (dice < 0.93) sim.stall(sim.between(10, 800));
     else if (dice < 0.96) sim.time.wallMs += sim.oneOf([-3_600_000, 3_600_000]);
-    else sim.moveOff(process);
+    else if (dice < 0.98) sim.moveOff(process);
+    else sim.killThread();
   }
   if (sim.running.size === 0) sim.register(sim.newProcess());
 }

@@ -3,7 +3,7 @@ import { planOf } from './plan.ts';
 import { Simulation, type RunFigures } from './simulation.ts';
 
 const SEED = process.env['SIM_SEED'];
-const RUNS = Number(process.env['SIM_RUNS'] ?? (process.env['CI'] === 'true' ? 2000 : 400));
+const RUNS = Number(process.env['SIM_RUNS'] ?? (process.env['CI'] === 'true' ? 1500 : 300));
 const BLOCK = 100;
 
 async function run(seed: number): Promise<RunFigures> {

@@ -10,6 +10,8 @@ import { type Mode, Network, Process } from './process.ts';
 import { Trace } from './trace.ts';
 import { VirtualTime } from './virtual-clock.ts';
 
+/** Until a thread knows what there is, at its beginning. */
+const READY_MS = 100;
 const MAX_CLIENTS = 40;
 /** An upstream connection is kept idle for 4 s, and where the instance closes it before, so is one that was made to knock. */
 const QUIET_MS = 9000;
@@ -49,16 +51,17 @@ export class Simulation {
     this.plan = plan;
     this.random = seededRandom(plan.seed);
     this.gateway = new SimGateway({
+      time: this.time,
       clock: this.gatewayClock,
       random: seededRandom(plan.seed ^ 0x5eed),
       policy: plan.policy,
       network: this.network,
       registry: this.registry,
       dataPlanes: plan.dataPlanes,
+      messageMs: plan.messageMs,
     });
     this.laws = new Laws({
       time: this.time,
-      gatewayClock: this.gatewayClock,
       gateway: this.gateway,
       network: this.network,
       policy: plan.policy,
@@ -89,7 +92,8 @@ export class Simulation {
     for (let count = this.plan.instances; count > 0; count--) this.register(this.newProcess());
     this.gateway.start();
     await this.until(() => this.#allServe(), 4000, 'every instance is in rotation after the start');
-    const timers = this.gatewayClock.pending;
+    await this.pass(READY_MS);
+    const { timers } = this.gateway;
     this.#trafficOn = true;
     this.#arrive();
     await this.plan.play(this);
@@ -112,6 +116,8 @@ export class Simulation {
   /** Lets time pass. */
   async pass(forMs: number): Promise<void> {
     const untilMs = this.time.nowMs + forMs;
+    // What was done just now comes about before time goes on.
+    await this.#turn();
     while (this.time.step(untilMs)) await this.#turn();
   }
 
@@ -139,13 +145,26 @@ export class Simulation {
   /** The gateway's event loop is blocked. */
   stall(forMs: number): void {
     this.trace.note(() => `the event loop is blocked for ${forMs.toFixed(0)} ms`);
+    this.laws.stalledMs = Math.max(this.laws.stalledMs, forMs);
     this.time.stall(forMs);
   }
 
   /** As an ejection does: what waits on it goes elsewhere. */
   moveOff(process: Process): void {
     const member = this.gateway.fleet.find(SERVICE, process.instance.id);
-    if (member) for (const { proxy } of this.gateway.dataPlanes) proxy.moveOff(member);
+    if (member)
+      for (const { thread } of this.gateway.threads.alive.values())
+        thread.receive({ type: 'moveOff', slot: member.slot });
+  }
+
+  /** A defect ends a data-plane thread. */
+  killThread(): void {
+    const threads = [...this.gateway.threads.alive.values()];
+    if (threads.length === 0) return;
+    const thread = this.oneOf(threads);
+    this.trace.note(() => `thread ${thread.number} dies`);
+    thread.die();
+    this.laws.threadDied();
   }
 
   /** A number from `low` to below `high`. */
@@ -153,6 +172,7 @@ export class Simulation {
     return low + (high - low) * this.random();
   }
 
+  /** Obligation: there are some. */
   oneOf<T>(items: readonly T[]): T {
     return items[Math.floor(this.random() * items.length)]!;
   }
@@ -284,10 +304,13 @@ export class Simulation {
     const idle = this.#clients.filter((client) => client.idle);
     if (idle.length > 0 && this.random() < 0.8) return this.oneOf(idle);
     if (this.#clients.length >= MAX_CLIENTS) return undefined;
-    const { proxy } = this.oneOf(this.gateway.dataPlanes);
-    const client = new Client(proxy, this.world, this.oneOf([0.25, 1, 10]), (request, ending) => {
+    const { alive } = this.gateway.threads;
+    const threads = [...alive.values()].filter(({ bornMs }) => this.time.nowMs - bornMs >= READY_MS);
+    if (threads.length === 0) return undefined;
+    const to = this.oneOf(threads);
+    const client = new Client(to, this.world, this.oneOf([0.25, 1, 10]), (request, ending) => {
       this.#endings[ending.kind]++;
-      this.laws.ended(request, ending);
+      this.laws.ended(request, ending, alive.get(to.number) === to);
     });
     this.#clients.push(client);
     return client;
@@ -309,11 +332,12 @@ export class Simulation {
     if (held.requests !== 0 || held.inflight !== 0) laws.violated(`left over: ${JSON.stringify(held)}`);
     // Every timer for a request or a connection is gone; one for a list of the registry that is under way will be.
     const quiet = `no connection is kept, and no more timers than the ${timers} before the first request are pending`;
-    await this.until(() => gateway.idleUpstream === 0 && this.gatewayClock.pending <= timers, QUIET_MS, quiet);
+    await this.until(() => gateway.idleUpstream === 0 && gateway.timers <= timers, QUIET_MS, quiet);
     const closing = gateway.close();
     let closed = false;
     void closing.then(() => (closed = true));
     await this.until(() => closed, 10_000, 'the gateway closes');
-    if (this.gatewayClock.pending > 0) laws.violated(`${this.gatewayClock.pending} timers are left after the end`);
+    await this.pass(100);
+    if (gateway.timers > 0) laws.violated(`${gateway.timers} timers are left after the end`);
   }
 }

@@ -45,10 +45,11 @@ export class VirtualTime {
       const next = this.#heap[0];
       if (next === undefined || next.dueMs > untilMs) break;
       this.#pop();
-      const { task } = next;
+      const { task, owner } = next;
       if (task === undefined) continue;
       next.task = undefined;
-      next.owner.pending--;
+      owner.pending--;
+      if (owner.halted) continue;
       this.#move(Math.max(this.nowMs, next.dueMs));
       task();
       return true;
@@ -103,6 +104,7 @@ function isBefore(one: Timer, other: Timer): boolean {
 /** One owner's view of the time, with the number of timers it holds. */
 export class OwnedClock implements Clock {
   pending = 0;
+  halted = false;
   readonly #time: VirtualTime;
 
   constructor(time: VirtualTime) {
@@ -115,6 +117,11 @@ export class OwnedClock implements Clock {
 
   wall(): number {
     return this.#time.wallMs;
+  }
+
+  /** Nothing of it runs any more: its owner is dead. */
+  halt(): void {
+    this.halted = true;
   }
 
   after(delayMs: number, task: () => void): () => void {
