@@ -12,7 +12,7 @@ import { TimingWheel } from '../../src/core/wheel.ts';
 import { Stage } from '../../src/http1/stage.ts';
 import { WriteBatch } from '../../src/http1/write-batch.ts';
 import type { ProxyContext, Route } from '../../src/proxy/context.ts';
-import { Proxy } from '../../src/proxy/proxy.ts';
+import { Proxy, type ProxyOptions } from '../../src/proxy/proxy.ts';
 import { RequestIds } from '../../src/proxy/request-id.ts';
 import { RetryBudget } from '../../src/proxy/retry.ts';
 import { TrafficMeters } from '../../src/telemetry/traffic.ts';
@@ -155,6 +155,7 @@ export interface GatewayOptions {
   readonly bodyGraceMs?: number;
   readonly trusted?: (address: string) => boolean;
   readonly allowUnderscores?: boolean;
+  readonly onHanging?: ProxyOptions['onHanging'];
 }
 
 /** The data path on real sockets, with the fleet reduced to a fixed list of instances of one service, `web`. */
@@ -257,7 +258,7 @@ export class TestGateway {
       maxConnections: 10_000,
       plainSockets,
       onAcceptError: () => undefined,
-      onHanging: () => false,
+      onHanging: options.onHanging ?? (() => false),
     });
   }
 
