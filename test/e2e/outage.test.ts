@@ -169,6 +169,8 @@ describe('when all instances of a service go and come back under load', () => {
     });
     expect(outcome.failures.length).toBeGreaterThan(0);
     expectWhole(outcome);
+    // Nor in any two seconds: who refuses connections is not worth a retry.
+    expect(worstRatio(outcome.samples, 2000)).toBeLessThanOrEqual(1.2);
     // All that is sent in 100 ms is 30 requests: what comes back first is hardly asked more than that.
     for (const count of outcome.connections) expect(count).toBeLessThanOrEqual(PER_SECOND / 10);
     for (const count of outcome.probes) expect(count).toBeLessThanOrEqual(3);
