@@ -3,9 +3,10 @@ import type { Outcome } from '../core/outcome.ts';
 import type { RetryReason } from '../telemetry/closed-sets.ts';
 import type { RoutedMember } from '../upstream/directory.ts';
 import type { PooledConnection } from '../upstream/pool.ts';
-import { overload } from './adaptive-limit.ts';
+import { adapt, overload } from './adaptive-limit.ts';
 import type { ProxyContext, Route } from './context.ts';
 import { reportRefusing } from './evidence.ts';
+import { trialLimitMs } from './hang.ts';
 import { isLimited, limitOf } from './limits.ts';
 import type { PlaceQueues } from './place-queue.ts';
 import { mayRetry, type Repeatable, type Sent } from './retry.ts';
@@ -198,6 +199,31 @@ export class Attempt {
     return false;
   }
 
+  /** Its response head has come, at `nowMs`. Returns how long that took, milliseconds. */
+  answered(route: Route, status: number, nowMs: number): number {
+    const { figures } = this.#context;
+    const { service } = route;
+    const tookMs = nowMs - this.beganMs;
+    figures.answered(this.slot, tookMs, nowMs);
+    if (service.policy.adaptiveLimit) {
+      if (status === 429 || status === 503) overload(figures, this.slot, nowMs);
+      else adapt(figures, this.slot, tookMs, nowMs);
+    }
+    // A trial decides at the head: a long body must not keep the breaker waiting.
+    if (this.isTrial) {
+      const outcome = outcomeOf(route, status);
+      // Who was out and is still slow stays out.
+      const late = outcome === 'success' && tookMs > trialLimitMs(service, figures);
+      this.judge(route, late ? 'timeout' : outcome);
+    }
+    return tookMs;
+  }
+
+  /** The response has ended. */
+  end(route: Route, status: number): void {
+    this.settle(route, outcomeOf(route, status));
+  }
+
   /** Whether the breaker waits for this very attempt. */
   get isTrial(): boolean {
     return this.#permit?.trial ?? false;
@@ -227,4 +253,8 @@ export class Attempt {
     if (member.leaving) fleet.released(member);
     if (this.#queues.length > 0) this.#queues.freed(member.service);
   }
+}
+
+function outcomeOf({ service }: Route, status: number): Outcome {
+  return service.policy.breaker.failureStatuses.has(status) ? 'bad-status' : 'success';
 }

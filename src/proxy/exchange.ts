@@ -10,10 +10,8 @@ import type { ResponseHead } from '../http1/response-head.ts';
 import type { RequestHandler, ServerConnection } from '../http1/server-connection.ts';
 import type { PooledConnection } from '../upstream/pool.ts';
 import { Account } from './account.ts';
-import { adapt, overload } from './adaptive-limit.ts';
 import { Attempt } from './attempt.ts';
 import type { ProxyContext, Route } from './context.ts';
-import { trialLimitMs } from './hang.ts';
 import { IncomingResponse } from './incoming-response.ts';
 import { OutgoingRequest } from './outgoing-request.ts';
 import type { PlaceQueues, PlaceSeeker } from './place-queue.ts';
@@ -274,32 +272,21 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
 
   // Step 6.
   onResponse(head: ResponseHead, buffer: Buffer): OutputKind {
-    const { clock, figures, stopping } = this.#context;
+    const { clock, stopping } = this.#context;
     const attempt = this.#attempt;
     if (head.status === 101 && !(this.#request.websocket && head.switchesToWebsocket)) {
       this.#attemptFailed('protocol-error', 'an upgrade that was not asked for');
       return Output.wire;
     }
-    const nowMs = (this.#answeredMs = clock.now());
-    const tookMs = nowMs - attempt.beganMs;
+    this.#answeredMs = clock.now();
     this.#account.status = head.status;
-    this.#account.upstreamMs += tookMs;
-    figures.answered(attempt.slot, tookMs, nowMs);
-    if ((this.#route as Route).service.policy.adaptiveLimit) this.#adaptLimit(head.status, tookMs, nowMs);
+    this.#account.upstreamMs += attempt.answered(this.#route as Route, head.status, this.#answeredMs);
     this.#waiting.answered(this);
     this.#phase = Phase.streaming;
     this.clearDeadline();
-    // A trial decides at the head: a long body must not keep the breaker waiting.
-    if (attempt.isTrial) attempt.judge(this.#route, this.#outcomeOfTrial(head.status, tookMs));
     const output = this.#response.head(head, buffer, !this.#keepAlive || !this.#request.ended || stopping);
     if (head.status === 101) this.#beginTunnel();
     return output;
-  }
-
-  #adaptLimit(status: number, tookMs: number, nowMs: number): void {
-    const { figures } = this.#context;
-    if (status === 429 || status === 503) overload(figures, this.#attempt.slot, nowMs);
-    else adapt(figures, this.#attempt.slot, tookMs, nowMs);
   }
 
   // Step 7.
@@ -347,7 +334,7 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
     const { policy } = (this.#route as Route).service;
     const upstream = this.#upstream;
     this.#attempt.upstream = undefined;
-    this.#attempt.settle(this.#route, this.#outcomeOf(this.#account.status));
+    this.#attempt.end(this.#route as Route, this.#account.status);
     const nowMs = this.#response.streamed ? this.#context.clock.now() : this.#answeredMs;
     // Mid-request the instance may still wait for the rest.
     if (this.#request.ended) this.#context.pool.give(upstream, policy.maxIdleConnections, nowMs);
@@ -355,17 +342,6 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
     const { writing } = transport;
     this.#finish(undefined, !this.#response.closeAfter, nowMs);
     return !writing;
-  }
-
-  #outcomeOf(status: number): Outcome {
-    return (this.#route as Route).service.policy.breaker.failureStatuses.has(status) ? 'bad-status' : 'success';
-  }
-
-  /** Who was out and is still slow stays out. */
-  #outcomeOfTrial(status: number, tookMs: number): Outcome {
-    const outcome = this.#outcomeOf(status);
-    const { service } = this.#route as Route;
-    return outcome === 'success' && tookMs > trialLimitMs(service, this.#context.figures) ? 'timeout' : outcome;
   }
 
   /** Answers in the instance's place. */
