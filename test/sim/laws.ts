@@ -1,4 +1,5 @@
 import type { Permit } from '../../src/breaker/breaker.ts';
+import { worstCaseDetectionMs } from '../../src/core/check.ts';
 import type { BreakerState, ProbeState } from '../../src/core/health.ts';
 import type { Outcome } from '../../src/core/outcome.ts';
 import type { ServicePolicy } from '../../src/core/policy.ts';
@@ -58,6 +59,12 @@ const KNOWN_MS = 20;
 /** Closed sooner than this, an idle connection is one that a POST may run into. */
 const FRESH_MS = 1000;
 
+/** The prober's ticks and queues, and hang checks every 250 ms that must have come by with slack. */
+const PROBER_SLACK_MS = 200;
+const HANG_SLACK_MS = 900;
+/** What hang detection takes for the p99 of an instance without samples. */
+const UNKNOWN_P99_MS = 100;
+
 /** What must hold, whatever happens. Compares what the gateway does with what was seen of it, never with its own word. */
 export class Laws implements AttemptObserver {
   /** Requests that clients have sent, and attempts that were admitted. */
@@ -67,9 +74,14 @@ export class Laws implements AttemptObserver {
   stalledMs = 0;
   readonly #options: LawsOptions;
   readonly #watched = new Map<number, Watched>();
+  /** The latest slot of each instance. */
+  readonly #slots = new Map<string, number>();
   readonly #drained = new Set<Member>();
   readonly #executed = new Map<string, string>();
   readonly #faults: Fault[] = [];
+  /** Of those in the view: since when their probes would fail, and since when hang detection should have seen them. */
+  readonly #failingMs = new Map<Process, number>();
+  readonly #hangingMs = new Map<Process, number>();
   #withoutHealthyMs = -Infinity;
   #exhausted = 0;
   #exhaustedMs = -Infinity;
@@ -202,9 +214,10 @@ export class Laws implements AttemptObserver {
     const faulty = this.#faultsSince(startedMs);
     // Threads hear a little later who can be sent to.
     if (this.#withoutHealthyMs + KNOWN_MS + this.stalledMs >= startedMs || this.#exhaustedMs >= startedMs) return true;
-    if (this.#options.policy.maxInflightPerInstance > 0 && why.includes('maxInflightPerInstance')) return true;
+    const { maxInflightPerInstance, adaptiveLimit, retry } = this.#options.policy;
+    if ((maxInflightPerInstance > 0 || adaptiveLimit) && why.startsWith('connection_limit_reached')) return true;
     if (why.startsWith('http_protocol_error')) return this.#faultSince(startedMs, 'babbling');
-    if (method === 'GET') return faulty.size > this.#options.policy.retry.attempts;
+    if (method === 'GET') return faulty.size > retry.attempts;
     if (faulty.size > 0) return true;
     const impatient = [...this.#options.network.processes].some(({ habits }) => habits.idleCloseMs < FRESH_MS + 100);
     return impatient && why.startsWith('connection_terminated');
@@ -234,6 +247,7 @@ export class Laws implements AttemptObserver {
     };
     if (this.#watched.has(member.slot)) this.violated(`slot ${member.slot} was given out twice`);
     this.#watched.set(member.slot, watched);
+    this.#slots.set(member.instance.id, member.slot);
   }
 
   taken(): void {
@@ -315,6 +329,7 @@ export class Laws implements AttemptObserver {
     if (this.#drained.has(watched.member)) return 'is drained';
     if (watched.ejected) return 'is ejected';
     if (watched.breaker === 'open') return 'has an open breaker';
+    if (this.#options.policy.availability.mode === 'trust-registry') return undefined;
     if (!watched.passedOnce) return 'has never passed a probe';
     const passes = watched.probe === 'passing' || watched.probe === 'degraded';
     if (!passes && !service.view.panic) return 'fails its probes';
@@ -351,9 +366,61 @@ export class Laws implements AttemptObserver {
       const why = this.#out(watched, service);
       if (why !== undefined) this.violated(`${nameOf(watched.member)} ${why}, and is in the view`);
       const { host, port } = watched.member.instance;
-      healthy ||= network.at(host, port).mode === 'up';
+      const process = network.at(host, port);
+      healthy ||= process.mode === 'up';
+      if (process.mode === 'up') continue;
+      this.#checkDetection(watched, process, service);
+      this.#checkHang(watched, process, service);
     }
+    this.#forgetWell(service);
     if (!healthy) this.#withoutHealthyMs = time.nowMs;
+  }
+
+  #forgetWell({ view }: ServiceDetail): void {
+    for (const since of [this.#failingMs, this.#hangingMs]) {
+      for (const process of since.keys()) {
+        const slot = this.#slots.get(process.instance.id);
+        if (process.mode === 'up' || slot === undefined || !view.slots.includes(slot)) since.delete(process);
+      }
+    }
+  }
+
+  /** Probes find out within the documented time. */
+  #checkDetection({ member, probe }: Watched, process: Process, { policy, view }: ServiceDetail): void {
+    const [check] = policy.checks;
+    const fails = check !== undefined && process.probe(check.type)?.answer.result !== 'pass';
+    const heeded = policy.availability.mode !== 'trust-registry' && !view.panic && this.stalledMs === 0;
+    if (!fails || !heeded || probe === 'unknown') {
+      this.#failingMs.delete(process);
+      return;
+    }
+    const { nowMs } = this.#options.time;
+    const forMs = nowMs - (this.#failingMs.get(process) ?? nowMs);
+    if (forMs === 0) this.#failingMs.set(process, nowMs);
+    // Traffic may have put the next probe of a mere connection off by an interval.
+    const putOffMs = check.type === 'tcp' ? check.intervalMs : 0;
+    if (forMs > worstCaseDetectionMs(check) + putOffMs + PROBER_SLACK_MS)
+      this.violated(`${nameOf(member)} is ${process.mode} for ${forMs} ms, and still in the view`);
+  }
+
+  /** Hang detection finds who has not answered for longer than its policy says, while others do. */
+  #checkHang({ member, open }: Watched, process: Process, service: ServiceDetail): void {
+    const { time, gateway } = this.#options;
+    const { hang } = service.policy;
+    const { lastSuccessMs, latencyP99Ms } = gateway.figures;
+    const hungMs = this.#faults.findLast((fault) => fault.process === process)?.fromMs ?? 0;
+    const beganMs = Math.min(...[...open].map(({ sinceMs }) => sinceMs).filter((sinceMs) => sinceMs > hungMs));
+    const dueMs = beganMs + Math.max(hang.minWaitMs, hang.p99Factor * (latencyP99Ms[member.slot] || UNKNOWN_P99_MS));
+    const peers = [...service.view.slots].some((slot) => slot !== member.slot && lastSuccessMs[slot]! > beganMs);
+    const seen = hang.enabled && process.mode === 'hung' && this.stalledMs === 0 && peers && service.mayEject();
+    if (!seen || time.nowMs < dueMs) {
+      this.#hangingMs.delete(process);
+      return;
+    }
+    const sinceMs = this.#hangingMs.get(process) ?? time.nowMs;
+    this.#hangingMs.set(process, sinceMs);
+    if (time.nowMs - sinceMs > HANG_SLACK_MS)
+      this.violated(`${nameOf(member)} hangs, an attempt waits since ${beganMs.toFixed(0)} ms, and it is in the view`);
   }
 
   #of(member: Member): Watched {

@@ -96,6 +96,19 @@ function policyOf(kind: Kind, random: Random): ServicePolicy {
       panicThreshold: oneOf([0, 0.5, 0.8]),
       panicMode: kind === 'gentle' ? 'route' : oneOf(['route', 'reject']),
       maxEjectedShare: oneOf([0.2, 0.5, 1]),
+      mode: kind === 'gentle' ? 'strict' : oneOf(['strict', 'strict', 'trust-registry', 'trust-probes']),
+      minHealthy: oneOf([0, 0, 2]),
+    },
+    slowStart: { ...POLICY.slowStart, durationMs: oneOf([0, 0, 2000]) },
+    outliers: {
+      ...POLICY.outliers,
+      successRate: oneOf(['eject', 'observe', 'off']),
+      latency: oneOf(['eject', 'observe', 'off']),
+      intervalMs: 1000,
+      minInstances: 3,
+      minRequests: 5,
+      ejectionMs: 1000,
+      maxEjectionMs: 3000,
     },
     hang: { ...POLICY.hang, enabled: random() < 0.9, minWaitMs: oneOf([300, 1000]), p99Factor: 10 },
     timeouts: {
@@ -105,6 +118,8 @@ function policyOf(kind: Kind, random: Random): ServicePolicy {
       bodyIdleMs: 1000,
     },
     maxInflightPerInstance: kind === 'gentle' ? 0 : oneOf([0, 0, 3]),
+    adaptiveLimit: kind === 'gentle' ? false : random() < 0.2,
+    queue: { size: oneOf([0, 4, 1000]), timeoutMs: oneOf([100, 1000]) },
     maxIdleConnections: oneOf([0, 2, 16]),
   };
 }
@@ -113,7 +128,8 @@ function policyOf(kind: Kind, random: Random): ServicePolicy {
  * From the moment when everything is well again to the last instance back in rotation, at worst: the registry is found
  * again and everything read; what it had lost is registered; a probe that began just before runs into its deadline, the
  * next one comes as late as jitter allows, and then as many as the threshold asks. Meanwhile a trial that hangs runs
- * into its limit, its failure opens the breaker for the longest time, and the next request is the trial.
+ * into its limit, its failure opens the breaker for the longest time, and the next request is the trial; or it has been
+ * found an outlier, for the longest time.
  */
 export function recoveryMs(policy: ServicePolicy, registryTroubled: boolean): number {
   const { backoffMaxMs, syncMs, silenceMs, relistMs, listMs } = REGISTRY_TIMES;
@@ -126,6 +142,9 @@ export function recoveryMs(policy: ServicePolicy, registryTroubled: boolean): nu
     : 0;
   const { connectMs, responseHeadMs, bodyIdleMs } = policy.timeouts;
   const breakerMs = connectMs + responseHeadMs + bodyIdleMs + policy.breaker.maxOpenMs;
+  const { intervalMs, maxEjectionMs } = policy.outliers;
+  // Found at the end of an interval that began before, and let back in by the look after its time is over.
+  const outlierMs = intervalMs + maxEjectionMs + 2000;
   const nextRequestMs = 3000;
-  return registryMs + probeMs + breakerMs + nextRequestMs;
+  return registryMs + probeMs + Math.max(breakerMs, outlierMs) + nextRequestMs;
 }

@@ -319,7 +319,8 @@ export class Simulation {
   async #end(timers: number): Promise<void> {
     const { laws, gateway, policy } = this;
     const { connectMs, responseHeadMs, bodyIdleMs } = policy.timeouts;
-    const longestMs = (policy.retry.attempts + 1) * (connectMs + responseHeadMs) + bodyIdleMs + 1000;
+    const longestMs =
+      (policy.retry.attempts + 1) * (connectMs + responseHeadMs + policy.queue.timeoutMs) + bodyIdleMs + 1000;
     await this.until(
       () => this.#clients.every((client) => client.closed || client.idle),
       longestMs,
