@@ -325,15 +325,16 @@ export class Fleet implements FleetBase {
   }
 
   #setPolicy(service: ServiceRecord, policy: ServicePolicy): void {
-    const { breaker, availability } = service.policy;
+    const { breaker, availability, fallback } = service.policy;
+    const degraded = service.counts.degraded;
     this.#table.setPolicy(service, policy);
     if (policy.availability.mode !== availability.mode) service.countAnew();
-    this.#setFallback(service);
+    if (fallback.length + policy.fallback.length > 0) this.#setFallback(service);
     if (breaker.enabled && !policy.breaker.enabled) {
       for (const member of service.members.values()) this.#switchBreakerOff(member);
     }
-    const { degradedWeight, mode } = availability;
-    if (policy.availability.degradedWeight !== degradedWeight || policy.availability.mode !== mode) {
+    // Only those who are or were degraded may weigh something else.
+    if (degraded + service.counts.degraded > 0) {
       for (const member of service.members.values()) this.#weighing.weigh(member);
     }
     this.#listeners.tell((listener) => listener.policyChanged?.(service));

@@ -106,7 +106,13 @@ export class ServiceRecord implements ServiceDetail {
   /** The mode of the service is another one: every member counts for something else. */
   countAnew(): void {
     for (const what of COUNTED) this.counts[what] = 0;
-    for (const { slot } of this.members.values()) this.#count(this.#codes[slot] as number, 1);
+    const members = new Map<number, number>();
+    for (const { slot } of this.members.values()) {
+      const code = this.#codes[slot] as number;
+      members.set(code, (members.get(code) ?? 0) + 1);
+    }
+    // There are few different codes, however many members.
+    for (const [code, count] of members) this.#count(code, count);
   }
 
   addWeight(weight: number, members: 1 | -1): void {
@@ -170,7 +176,7 @@ export class ServiceRecord implements ServiceDetail {
     return trafficIn(this.regime)[this.#codes[slot] as number];
   }
 
-  #count(code: number, by: 1 | -1): void {
+  #count(code: number, by: number): void {
     const { mode } = this.policy.availability;
     for (let facts = FACTS[mode][code] as number, at = 0; facts !== 0; facts >>= 1, at++) {
       if (facts & 1) this.counts[COUNTED[at] as Counted] += by;

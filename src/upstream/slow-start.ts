@@ -5,7 +5,7 @@ import type { ServiceRecord } from './service-record.ts';
 
 const STEP_MS = 100;
 /** Bounds one step: with more than this to do, the steps of each member are further apart. */
-const COST_PER_STEP = 10_000;
+const COST_PER_STEP = 5000;
 /** What a new view costs, in members that get another weight. */
 const COST_OF_VIEW = 20;
 
