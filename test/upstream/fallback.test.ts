@@ -1,5 +1,8 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { ProbeState } from '../../src/core/health.ts';
 import type { AvailabilityPolicy, ServicePolicy } from '../../src/core/policy.ts';
+import { availability, regimeOf, type Standing } from '../../src/upstream/availability.ts';
 import type { Member } from '../../src/upstream/directory.ts';
 import { FleetHarness, POLICY, web } from './fleet-harness.ts';
 
@@ -159,5 +162,90 @@ describe('the mode of a service', () => {
     harness.fleet.setProbe(b, 'failing', 'test');
     expect(harness.slots).toEqual(['a', 'b', 'c']);
     expect(harness.log).toContain('panic web on');
+  });
+});
+
+describe('whatever happens to instances and to what stands in for them', () => {
+  const modes = ['strict', 'trust-registry', 'trust-probes'] as const;
+  const policy = fc.record({
+    mode: fc.constantFrom(...modes),
+    panicMode: fc.constantFrom('route' as const, 'reject' as const),
+    minHealthy: fc.nat(3),
+    maxEjectedShare: fc.constantFrom(0.5, 1),
+  });
+  const ids = ['a', 'b', 'c', ID];
+  const step = fc.oneof(
+    fc.record({
+      do: fc.constant('probe' as const),
+      id: fc.constantFrom(...ids),
+      state: fc.constantFrom<ProbeState>('passing', 'passing', 'degraded', 'failing', 'unknown'),
+    }),
+    fc.record({
+      do: fc.constantFrom('drain' as const, 'undrain' as const, 'fail' as const),
+      id: fc.constantFrom(...ids),
+    }),
+    fc.record({ do: fc.constant('state' as const), id: fc.constantFrom('a', 'b', 'c'), up: fc.boolean() }),
+    fc.record({ do: fc.constant('wait' as const) }),
+    fc.record({ do: fc.constant('policy' as const), policy, fallback: fc.boolean() }),
+    fc.record({ do: fc.constant('remove' as const), id: fc.constantFrom('a', 'b', 'c') }),
+  );
+  type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
+
+  function take({ fleet, clock }: FleetHarness, each: Step, fail: (member: Member) => void): void {
+    if (each.do === 'wait') clock.advance(6000);
+    else if (each.do === 'remove') fleet.remove('web', each.id);
+    else if (each.do === 'drain' || each.do === 'undrain') fleet[each.do]('web', each.id);
+    else if (each.do === 'state') fleet.upsert(web(each.id, { state: each.up ? 'up' : 'down' }));
+    else if (each.do === 'policy') {
+      const availabilityPolicy = { ...POLICY.availability, ...each.policy };
+      fleet.configure('web', { ...POLICY, availability: availabilityPolicy, fallback: each.fallback ? FALLBACK : [] });
+    } else {
+      const member = fleet.find('web', each.id);
+      if (!member) return;
+      if (each.do === 'probe') fleet.setProbe(member, each.state, 'test');
+      else fail(member);
+    }
+  }
+
+  it('the view is what the truth table says of each, and the two are never mixed', () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+        const { harness } = start();
+        for (const each of steps) {
+          take(harness, each, (member) => {
+            harness.fail(member);
+          });
+          harness.fleet.flush();
+          const service = harness.fleet.service('web')!;
+          const members = [...service.members.values()];
+          const standingOf = (member: Member): Standing => member.health as Standing;
+          const { mode } = service.policy.availability;
+          const off = { mode, panic: 'off', fallback: false } as const;
+          const has = (member: Member, regime: Parameters<typeof availability>[1]): boolean =>
+            availability(standingOf(member), regime).traffic === 'full';
+          const among = (holds: (member: Member) => boolean): number => members.filter(holds).length;
+          const counts = {
+            available: among((member) => has(member, off)),
+            accountable: among((member) => {
+              const { registered, probe, drained, passedOnce, fallback } = standingOf(member);
+              const passes = mode === 'trust-probes' && (probe === 'passing' || probe === 'degraded');
+              return (registered !== 'down' || passes) && !drained && passedOnce && !fallback;
+            }),
+            readmittable: among((member) => !has(member, off) && has(member, { ...off, panic: 'route' })),
+            spare: among((member) => standingOf(member).fallback && has(member, { ...off, fallback: true })),
+          };
+          const regime = regimeOf(counts, service.policy.availability);
+          expect(service.regime).toEqual(regime);
+          const slots = members.filter((member) => has(member, regime)).map(({ slot }) => slot);
+          expect([...service.view.slots]).toEqual(slots.sort((one, other) => one - other));
+          const kinds = new Set(
+            [...service.view.slots].map((slot) => standingOf(harness.fleet.memberBySlot(slot)!).fallback),
+          );
+          expect(kinds.size).toBeLessThanOrEqual(1);
+          expect(service.view.fallback).toBe(kinds.has(true));
+        }
+      }),
+      { numRuns: 150 },
+    );
   });
 });
