@@ -6,7 +6,7 @@ import { same } from './same-config.ts';
 import { type ServedApp, serveApp } from './serve-app.ts';
 import type { InheritedSockets, NamedSocket } from './sockets.ts';
 
-const SETTING = 'admin.listen';
+export const ADMIN_SETTING = 'admin.listen';
 /** The very request that asked for a reload is answered on the listener that the reload closes. */
 const GRACE_MS = 5000;
 
@@ -28,12 +28,12 @@ export class AdminListener implements Reloadable {
 
   get sockets(): readonly NamedSocket[] {
     const fd = this.#served?.fd;
-    return fd === undefined || !this.#configured ? [] : [{ setting: SETTING, ...this.#configured, fd }];
+    return fd === undefined || !this.#configured ? [] : [{ setting: ADMIN_SETTING, ...this.#configured, fd }];
   }
 
   /** Rejects, naming the setting, where it cannot be listened on. */
   async open(config: AdminConfig, inherited: InheritedSockets): Promise<void> {
-    this.#served = await this.#serve(config, inherited.take(SETTING, config.listen));
+    this.#served = await this.#serve(config, inherited.take(ADMIN_SETTING, config.listen));
     this.#configured = config.listen;
   }
 
@@ -64,6 +64,6 @@ export class AdminListener implements Reloadable {
   }
 
   #serve(config: AdminConfig, fd?: number): Promise<ServedApp> {
-    return serveApp(this.#createApp(config), { ...config.listen, fd, setting: SETTING, clock: this.#clock });
+    return serveApp(this.#createApp(config), { ...config.listen, fd, setting: ADMIN_SETTING, clock: this.#clock });
   }
 }

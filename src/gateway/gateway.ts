@@ -15,7 +15,7 @@ import { Metrics } from '../telemetry/metrics.ts';
 import { Timeline } from '../telemetry/timeline.ts';
 import { Figures } from '../upstream/figures.ts';
 import { Fleet } from '../upstream/fleet.ts';
-import { AdminListener } from './admin-listener.ts';
+import { ADMIN_SETTING, AdminListener } from './admin-listener.ts';
 import type { ThreadSetup } from '../worker/messages.ts';
 import { DataThreads, ThreadBarrier } from '../worker/threads.ts';
 import type { ClusterAddress } from './backends.ts';
@@ -54,7 +54,7 @@ export interface GatewayOptions {
   /** Whose place this process takes. */
   readonly predecessor: Predecessor | undefined;
   readonly spawnSuccessor: SpawnSuccessor;
-  /** Everything is in place; what is being waited for follows when it resolves. */
+  /** Everything is in place, but for clients: they are let in when it resolves. */
   readonly onReady: () => Promise<void>;
   readonly clock: Clock;
   readonly random: Random;
@@ -259,13 +259,14 @@ export class Gateway {
       await this.#registries.start(config.registries, inherited);
       void this.#registries.ready().then(() => this.#allAnswered());
     }
+    const { listen } = config.admin;
+    const adminLast = inherited.has(ADMIN_SETTING, listen);
     // A second gateway started by mistake fails at the admin address, before it takes clients of the first one.
-    if (!this.#options.predecessor) await this.#admin.open(config.admin, inherited);
-    await this.#listeners.open(config.gateway.listen, inherited);
-    if (this.#options.predecessor) await this.#admin.open(config.admin, inherited);
+    if (!adminLast) await this.#admin.open(config.admin, inherited);
+    await this.#listeners.open(config.gateway.listen, inherited, this.#options.onReady);
+    if (adminLast) await this.#admin.open(config.admin, inherited);
     for (const { setting, host, port } of inherited.closeRest())
       this.#log.warn('an inherited socket is not in the configuration: closed', { setting, host, port });
-    await this.#options.onReady();
     this.#options.predecessor?.serving();
     const { gateway, admin } = this.listening;
     this.#log.info('ready to serve', {

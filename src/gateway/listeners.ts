@@ -37,9 +37,23 @@ export class Listeners implements Reloadable {
     );
   }
 
-  /** Rejects, with nothing left open, where an address cannot be listened on. */
-  async open(addresses: readonly HostPort[], inherited: InheritedSockets): Promise<void> {
-    this.#open = await this.#openAll(addresses, inherited);
+  /**
+   * What is new is opened first, then comes `ready`, and sockets that a predecessor empties as well come last: clients must
+   * not be taken from there by a process that fails a moment later. Rejects, with nothing left open, where an address
+   * cannot be listened on.
+   */
+  async open(addresses: readonly HostPort[], inherited: InheritedSockets, ready: () => Promise<void>): Promise<void> {
+    const isInherited = (address: HostPort): boolean => inherited.has(SETTING, address);
+    const shared = addresses.filter(isInherited);
+    const opened = await this.#openAll(addresses.filter((address) => !isInherited(address)));
+    try {
+      await ready();
+      opened.push(...(await this.#openAll(shared, inherited)));
+    } catch (error) {
+      for (const { listener } of opened) await listener.close();
+      throw error;
+    }
+    this.#open = addresses.flatMap((address) => opened.filter(({ configured }) => configured === address));
   }
 
   async prepare(next: Config): Promise<PreparedChange> {

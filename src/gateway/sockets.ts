@@ -18,6 +18,10 @@ export class InheritedSockets {
     this.#sockets = [...sockets];
   }
 
+  has(setting: string, { host, port }: HostPort): boolean {
+    return this.#sockets.some((each) => each.setting === setting && each.host === host && each.port === port);
+  }
+
   /** One for this address. */
   take(setting: string, { host, port }: HostPort): number | undefined {
     const at = this.#sockets.findIndex((each) => each.setting === setting && each.host === host && each.port === port);

@@ -23,7 +23,7 @@ class Line {
     this.gateway = gateway;
   }
 
-  static async start(extra = 'shutdown: { acceptFor: 0s, drain: 60s }'): Promise<Line> {
+  static async start(extra = 'shutdown: { acceptFor: 0s, drain: 4m }'): Promise<Line> {
     const gateway = await GatewayProcess.prepare();
     await gateway.configure({ extra });
     const line = new Line(gateway);
