@@ -1,4 +1,5 @@
 import { networkInterfaces } from 'node:os';
+import { getHeapStatistics } from 'node:v8';
 import { BreakerGate } from '../breaker/gate.ts';
 import { AddressPolicy, type AddressPolicyOptions } from '../core/address.ts';
 import type { Clock } from '../core/clock.ts';
@@ -190,6 +191,7 @@ export class DataThread {
   #beatLater(): () => void {
     return this.#clock.after(BEAT_MS, () => {
       this.#status.beat(this.#setup.number);
+      this.#status.set(this.#setup.number, 'heapMb', Math.round(getHeapStatistics().used_heap_size / 2 ** 20));
       this.#report();
       this.#outbox.flush();
       this.#cancelBeat = this.#beatLater();

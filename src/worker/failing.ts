@@ -17,7 +17,10 @@ export function failAs(how: Failing): void {
       for (;;);
     case 'memory': {
       const kept: unknown[] = [];
-      for (;;) kept.push(new Array(1024).fill(kept.length));
+      setInterval(() => {
+        for (let count = 0; count < 10_000; count++) kept.push({ number: kept.length });
+      }, 1);
+      break;
     }
   }
 }

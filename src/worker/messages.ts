@@ -19,6 +19,8 @@ export interface ThreadSetup {
   readonly status: SharedArrayBuffer;
   /** Of `SocketBudget`, whose row 0 is the control thread's. */
   readonly sockets: { readonly openFiles: number | undefined; readonly cells: Int32Array };
+  /** What the heap may come to: beyond it the thread is ended, and not the process. */
+  readonly heapMb: number;
   readonly settings: ThreadSettings;
 }
 

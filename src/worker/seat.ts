@@ -45,6 +45,7 @@ export class Seat {
   readonly #pending = new Map<number, Pending>();
   #requests = 0;
   #thread: ThreadHandle | undefined;
+  #ending: Promise<void> | undefined;
 
   constructor(options: SeatOptions) {
     this.#options = options;
@@ -95,7 +96,8 @@ export class Seat {
 
   /** Ends the thread at once; `onExit` follows. */
   async terminate(): Promise<void> {
-    await this.#thread?.terminate();
+    this.#ending ??= this.#thread?.terminate();
+    await this.#ending;
   }
 
   #receive(message: FromThread): void {
@@ -113,6 +115,7 @@ export class Seat {
 
   #exited(cause: string): void {
     this.#thread = undefined;
+    this.#ending = undefined;
     this.feed?.close();
     this.feed = undefined;
     for (const { reject } of this.#pending.values()) reject(new Error(`the thread has ended: ${cause}`));

@@ -2,7 +2,7 @@
 const CELLS = 16;
 
 /** Where each figure is. */
-const STATUS = { heartbeat: 0, connections: 1, requests: 2, idleUpstream: 3 } as const;
+const STATUS = { heartbeat: 0, connections: 1, requests: 2, idleUpstream: 3, heapMb: 4 } as const;
 export type StatusFigure = keyof typeof STATUS;
 
 /**
@@ -40,6 +40,7 @@ export class ThreadStatus {
 
   /** The thread is no more: what it had open is closed, and it has not begun to live again. */
   clear(thread: number): void {
-    for (const figure of ['heartbeat', 'connections', 'requests', 'idleUpstream'] as const) this.set(thread, figure, 0);
+    for (const figure of ['heartbeat', 'connections', 'requests', 'idleUpstream', 'heapMb'] as const)
+      this.set(thread, figure, 0);
   }
 }

@@ -1,6 +1,7 @@
 import net from 'node:net';
 import type { Clock } from '../core/clock.ts';
 import { SocketBudget } from '../core/socket-budget.ts';
+import { SocketKeeper } from '../http1/kept-socket.ts';
 import { openListening } from '../http1/listening-socket.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { TrafficMeters } from '../telemetry/traffic.ts';
@@ -8,7 +9,8 @@ import type { Barrier } from '../upstream/departures.ts';
 import type { Fleet } from '../upstream/fleet.ts';
 import { OwnFigures } from '../upstream/figures.ts';
 import { Feed } from './feed.ts';
-import type { Listening, ThreadSettings, ThreadSetup } from './messages.ts';
+import type { ThreadSettings, ThreadSetup } from './messages.ts';
+import { Place } from './place.ts';
 import { Replacement } from './replacement.ts';
 import { Seat, type Told } from './seat.ts';
 import { type StatusFigure, ThreadStatus } from './status.ts';
@@ -30,7 +32,11 @@ export interface DataThreadsOptions {
   readonly serviceRows: number;
   /** The row of a service in them. */
   readonly rowOf: (service: string) => number;
+  /** Room for the heap of each thread, in MiB. */
+  readonly heapMb?: number;
   readonly spawn?: SpawnThread;
+  /** False: each thread opens its own sockets, as where the platform can do no better. */
+  readonly keepSockets?: boolean;
   /** An instance hangs, or (`unreachable`) nobody listens there: it should be out of the rotation. */
   readonly onSuspect: (slot: number, cause: string, unreachable: boolean) => void;
   readonly onRefused: (reason: string, count: number) => void;
@@ -49,15 +55,6 @@ export interface ThreadListener {
   close(): Promise<void>;
 }
 
-/** An address that is listened on, for the threads that are yet to come. */
-interface Place {
-  readonly number: number;
-  readonly host: string;
-  port: number;
-  /** By thread. */
-  readonly sockets: (Listening | undefined)[];
-}
-
 /** Handed to the fleet before there are threads. */
 export class ThreadBarrier implements Barrier {
   seats: readonly Seat[] = [];
@@ -68,6 +65,7 @@ export class ThreadBarrier implements Barrier {
   }
 }
 
+const HEAP_MB = 1024;
 /** What threads have to hand on their last lines, and to end. */
 const CLOSE_MS = 1000;
 
@@ -78,9 +76,9 @@ export class DataThreads {
   readonly #seats: readonly Seat[];
   readonly #replacements: readonly Replacement[];
   readonly #watchdog: Watchdog;
-  readonly #places = new Map<number, Place>();
+  readonly #places = new Set<Place>();
+  #keeping: Promise<SocketKeeper | undefined> | undefined;
   #settings: ThreadSettings;
-  #placeCount = 0;
   #stopListening: () => void;
   /** Threads that end are not replaced any more. */
   #finishing = false;
@@ -97,6 +95,12 @@ export class DataThreads {
       clock,
       threads: count,
       beatsOf: (thread) => this.#status.get(thread, 'heartbeat'),
+      heapOf: (thread) => this.#status.get(thread, 'heapMb'),
+      maxHeapMb: options.heapMb ?? HEAP_MB,
+      onBloated: (thread, heapMb) => {
+        this.#options.log.error('data-plane thread has used up its memory: it is ended', { thread, heapMb });
+        void this.#seats[thread]?.terminate();
+      },
       onStuck: (thread, forMs) => {
         this.#options.log.error('data-plane thread is stuck: it is ended', { thread, forMs });
         void this.#seats[thread]?.terminate();
@@ -126,25 +130,23 @@ export class DataThreads {
    * of a predecessor or of systemd.
    */
   async listen(host: string, port: number, fds: readonly number[] = []): Promise<ThreadListener> {
-    const place: Place = { number: ++this.#placeCount, host, port, sockets: [] };
     if (fds.length === 0 && port !== 0) await refuseTaken(host, port);
+    const place = new Place(await this.#keeper(), this.#seats, this.#options.log);
+    this.#places.add(place);
     try {
-      const first = await this.#open(place, 0, fds[0]);
-      place.port = first?.port ?? port;
-      this.#places.set(place.number, place);
-      await Promise.all(this.#seats.slice(1).map((_, at) => this.#openMore(place, at + 1, fds)));
-      // More sockets than threads: what waits in their queues must be answered too.
-      for (let at = this.#seats.length; at < fds.length; at++) await this.#ask(at % this.#seats.length, place, fds[at]);
+      await place.open({ host, port, reusePort: this.#options.reusePort }, fds);
     } catch (error) {
       await this.#close(place);
-      throw error;
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new Error(reason.startsWith('cannot listen') ? reason : `cannot listen on ${host}:${port}: ${reason}`, {
+        cause: error,
+      });
     }
-    const { sockets } = place;
     return {
-      host: sockets[0]?.host ?? host,
+      host: place.host,
       port: place.port,
       get fds() {
-        return sockets.flatMap((socket) => (socket?.fd === undefined ? [] : [socket.fd]));
+        return place.fds;
       },
       close: () => this.#close(place),
     };
@@ -163,8 +165,9 @@ export class DataThreads {
   /** See `Proxy.ease` and `Proxy.drain`. */
   async finish(how: 'ease' | 'drain'): Promise<void> {
     this.#finishing = true;
-    this.#places.clear();
     await Promise.allSettled(this.#seats.map((seat) => seat.ask({ type: how })));
+    for (const place of this.#places) place.release();
+    this.#places.clear();
   }
 
   /** Ends the threads, and what is open on them. */
@@ -181,6 +184,7 @@ export class DataThreads {
     await Promise.race([Promise.allSettled(this.#seats.map((seat) => seat.ask({ type: 'close' }))), late]);
     cancel();
     await Promise.all(this.#seats.map((seat) => seat.terminate()));
+    for (const place of this.#places) place.release();
   }
 
   /** Of a test: what a defect in a thread would do. */
@@ -201,6 +205,7 @@ export class DataThreads {
       meters: { services: serviceRows, buffer: meters.buffer },
       status: this.#status.buffer,
       sockets: this.#options.sockets,
+      heapMb: this.#options.heapMb ?? HEAP_MB,
       settings: this.#settings,
     });
     return new Seat({
@@ -303,7 +308,7 @@ export class DataThreads {
     this.#watchdog.reset(number);
     seat.start();
     const { log, clock } = this.#options;
-    const opening = [...this.#places.values()].map((place) => this.#open(place, number, undefined));
+    const opening = [...this.#places].map((place) => place.reopen(number));
     if (opening.length === 0) return;
     Promise.all(opening).then(
       () => {
@@ -324,7 +329,6 @@ export class DataThreads {
     this.#status.clear(number);
     SocketBudget.clear(this.#options.sockets.cells, number + 1);
     fleet.trialsLost(number + 1);
-    for (const { sockets } of this.#places.values()) sockets[number] = undefined;
     if (this.#finishing) return;
     const livedMs = clock.now() - seat.beganMs;
     const retryInMs = (this.#replacements[number] as Replacement).after(livedMs);
@@ -332,34 +336,13 @@ export class DataThreads {
     onDied(number, cause);
   }
 
-  async #open(place: Place, number: number, fd: number | undefined): Promise<Listening | undefined> {
-    const listening = await this.#ask(number, place, fd);
-    place.sockets[number] = listening;
-    return listening;
-  }
-
-  async #openMore(place: Place, number: number, fds: readonly number[]): Promise<void> {
-    try {
-      await this.#open(place, number, fds[number]);
-    } catch (error) {
-      // A socket of systemd without ReusePort=yes has the address for itself.
-      if (fds.length === 0) throw error;
-      this.#options.log.warn('a thread has no socket of its own at an inherited address', { thread: number, error });
-    }
-  }
-
-  async #ask(
-    number: number,
-    { host, port, number: listener }: Place,
-    fd: number | undefined,
-  ): Promise<Listening | undefined> {
-    const seat = this.#seats[number] as Seat;
-    return seat.ask({ type: 'listen', listener, host, port, fd });
-  }
-
   async #close(place: Place): Promise<void> {
-    this.#places.delete(place.number);
-    await Promise.allSettled(this.#seats.map((seat) => seat.ask({ type: 'stopListening', listener: place.number })));
+    this.#places.delete(place);
+    await place.close();
+  }
+
+  #keeper(): Promise<SocketKeeper | undefined> {
+    return (this.#keeping ??= this.#options.keepSockets === false ? Promise.resolve(undefined) : SocketKeeper.open());
   }
 }
 

@@ -5,6 +5,10 @@ export interface WatchdogOptions {
   readonly threads: number;
   /** Rises as long as the thread is alive. */
   readonly beatsOf: (thread: number) => number;
+  /** MiB. */
+  readonly heapOf: (thread: number) => number;
+  readonly maxHeapMb: number;
+  readonly onBloated: (thread: number, heapMb: number) => void;
   /** The thread has not come round its event loop for `forMs`. */
   readonly onStuck: (thread: number, forMs: number) => void;
 }
@@ -15,7 +19,7 @@ const STUCK_LOOKS = 4;
 /** A look that is later than this says nothing: whoever is late itself has no right to judge. */
 const LATE_MS = 75;
 
-/** Finds data-plane threads that do not come round their event loop any more: an endless loop, say. */
+/** Finds data-plane threads that do not come round their event loop any more, or whose heap grows without end. */
 export class Watchdog {
   readonly #options: WatchdogOptions;
   readonly #beats: number[];
@@ -48,12 +52,19 @@ export class Watchdog {
     });
   }
 
+  #weigh(thread: number): void {
+    const { heapOf, maxHeapMb, onBloated } = this.#options;
+    const heapMb = heapOf(thread);
+    if (heapMb > maxHeapMb) onBloated(thread, heapMb);
+  }
+
   #look(): void {
     const { clock, threads, beatsOf, onStuck } = this.#options;
     const nowMs = clock.now();
     const late = nowMs - this.#lookedMs > LOOK_MS + LATE_MS;
     this.#lookedMs = nowMs;
     for (let thread = 0; thread < threads; thread++) {
+      this.#weigh(thread);
       const beats = beatsOf(thread);
       const before = this.#beats[thread];
       const first = before === -1;

@@ -16,16 +16,14 @@ export interface ThreadEvents {
 
 export type SpawnThread = (setup: ThreadSetup, events: ThreadEvents) => ThreadHandle;
 
-/** Room for the heap of a thread: beyond it the thread ends, and not the process. */
-const HEAP_MB = 1024;
-
 /** A worker thread of this process. */
 export const spawnWorker: SpawnThread = (setup, { onMessage, onExit }) => {
   const entry = new URL(import.meta.url.endsWith('.ts') ? './entry.ts' : './entry.js', import.meta.url);
   const worker = new Worker(entry, {
     workerData: setup,
     name: `data ${setup.number}`,
-    resourceLimits: { maxOldGenerationSizeMb: HEAP_MB },
+    // The watchdog ends it first: where V8 finds the limit itself, it may end the whole process.
+    resourceLimits: { maxOldGenerationSizeMb: 2 * setup.heapMb + 64 },
   });
   let cause: string | undefined;
   worker.on('message', onMessage);
