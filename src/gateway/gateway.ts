@@ -252,7 +252,6 @@ export class Gateway {
     const { config } = this.#options;
     this.#bounds.start();
     await this.#watch.note();
-    this.#watch.set(config.gateway.watchConfig);
     const inherited = new InheritedSockets(this.#options.sockets);
     if (this.#options.predecessor) await this.#takeOver(this.#options.predecessor, inherited);
     else {
@@ -268,6 +267,7 @@ export class Gateway {
     for (const { setting, host, port } of inherited.closeRest())
       this.#log.warn('an inherited socket is not in the configuration: closed', { setting, host, port });
     this.#options.predecessor?.serving();
+    this.#watch.set(config.gateway.watchConfig);
     const { gateway, admin } = this.listening;
     this.#log.info('ready to serve', {
       version: this.#options.version,
@@ -314,9 +314,13 @@ export class Gateway {
   /** Starts this program anew, and leaves it everything but what is under way here. */
   async upgrade(): Promise<UpgradeOutcome> {
     if (this.#stopping) return { ok: false, reason: STOPPING };
+    // The successor reads the file itself; what changes in it now comes after.
+    this.#watch.set(false);
     await this.#reloader.refuse('an upgrade is under way');
     const outcome = await this.#upgrade.run();
-    if (!outcome.ok) await this.#reloader.refuse(this.#isStopping() ? STOPPING : undefined);
+    if (outcome.ok) return outcome;
+    await this.#reloader.refuse(this.#isStopping() ? STOPPING : undefined);
+    this.#watch.set(this.#reloader.config.gateway.watchConfig && !this.#isStopping());
     return outcome;
   }
 
