@@ -167,6 +167,39 @@ describe('a reload that cannot be had', () => {
   });
 });
 
+describe('changed limits and tokens', () => {
+  it('hold for connections that are open, and for the next question to the admin API', async () => {
+    const made = await withInstance();
+    const { gateway } = made;
+    const socket = connect(gateway.port, '127.0.0.1');
+    stops.push(() => socket.destroy());
+    const ask = async (padding: number): Promise<string> => {
+      const answer = new Promise<string>((resolve, reject) => {
+        socket.once('data', (bytes: Buffer) => resolve(bytes.toString('latin1').slice(9, 12)));
+        socket.once('error', reject);
+      });
+      socket.write(`GET / HTTP/1.1\r\nhost: web.localhost\r\nx-padding: ${'x'.repeat(padding)}\r\n\r\n`);
+      return answer;
+    };
+    expect(await ask(2000)).toBe('200');
+    const { body } = await made.reload({
+      gateway: '  limits: { headBytes: 1KiB, services: 99 }',
+      admin: ', token: secret',
+    });
+    expect([...(body.changes ?? [])].sort()).toEqual([
+      'admin.token changed',
+      'gateway.limits.headBytes changed',
+      'gateway.limits.services is taken over at the next start',
+      'gateway.limits.targetBytes changed',
+    ]);
+    await eventually('every thread has heard of it', async () => (await ask(100)) === '200');
+    await pause(100);
+    expect(await ask(2000)).toBe('431');
+    expect((await fetch(`${gateway.admin}/api/services`)).status).toBe(401);
+    expect((await fetch(`${gateway.admin}/readyz`)).status).toBe(200);
+  });
+});
+
 describe('addresses that move', () => {
   it('are open before those they replace are closed, for clients, registrants and operators', async () => {
     const made = await withInstance();
