@@ -213,7 +213,7 @@ export const workersSchema = z
   .prefault('auto')
   .meta({
     description:
-      'Threads that serve clients: auto is one per core. One suffices for most; more than there are cores only adds switching.',
+      'Threads that serve clients: auto is one per core. 1 leaves the other cores to others; more than there are cores only adds switching. Changes at the next start.',
   });
 
 export const adminSchema = group({

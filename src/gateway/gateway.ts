@@ -169,6 +169,7 @@ export class Gateway {
         this.#registries.statuses().map(({ name, state, ageMs }) => ({ name, up: state === 'synced', ageMs })),
       connections: () => this.#connections(),
       bounds: () => this.#bounds.report(),
+      threads: () => this.#threads.census,
       droppedLines: () => [
         ['events', this.#log.dropped],
         ['access', this.#logs.accessDropped],

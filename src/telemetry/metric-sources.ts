@@ -11,6 +11,8 @@ export interface MetricSources {
   }>;
   readonly connections?: () => ConnectionCounts;
   readonly bounds?: () => Bounds;
+  /** Data-plane threads: those that are there, and those that have died so far. */
+  readonly threads?: () => { readonly running: number; readonly deaths: number };
   /** Lines dropped so far, by log. */
   readonly droppedLines?: () => Iterable<readonly [log: string, lines: number]>;
 }

@@ -198,6 +198,19 @@ export class Metrics {
         connections.set({ side: 'upstream', state: 'idle' }, counts.upstreamIdle);
       },
     });
+    const threads = new Gauge({
+      ...declare(this.#registry, SERIES.dataThreads),
+      collect: () => {
+        threads.set(this.#sources.threads?.().running ?? 0);
+      },
+    });
+    const deaths = new Counter({
+      ...declare(this.#registry, SERIES.dataThreadDeaths),
+      collect: () => {
+        deaths.reset();
+        deaths.inc(this.#sources.threads?.().deaths ?? 0);
+      },
+    });
     const limit = new Gauge({
       ...declare(this.#registry, SERIES.limit),
       collect: () => {

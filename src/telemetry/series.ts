@@ -203,6 +203,13 @@ export const SERIES = {
     'Connections not taken (downstream) or not made (upstream), by what there was too little of.',
   ),
   limit: series('gauge', 'limit', ['of'], 'The most there may be at a time, by what; none where nothing bounds it.'),
+  dataThreads: series('gauge', 'data_threads', [], 'Data-plane threads that are there now.'),
+  dataThreadDeaths: series(
+    'counter',
+    'data_thread_deaths_total',
+    [],
+    'Data-plane threads that ended before they should, each replaced by another.',
+  ),
   configReloads: series('counter', 'config_reloads_total', ['result'], 'Attempts to reload the configuration.'),
   logLinesDropped: series(
     'counter',

@@ -82,6 +82,7 @@ export class DataThreads {
   #stopListening: () => void;
   /** Threads that end are not replaced any more. */
   #finishing = false;
+  #deaths = 0;
 
   /** The threads begin; nobody listens yet. */
   constructor(options: DataThreadsOptions) {
@@ -116,8 +117,9 @@ export class DataThreads {
     return this.#seats.map(({ meters }) => meters);
   }
 
-  get count(): number {
-    return this.#seats.length;
+  /** Those that are there, and those that have died so far. */
+  get census(): { readonly running: number; readonly deaths: number } {
+    return { running: this.#seats.filter(({ isTaken }) => isTaken).length, deaths: this.#deaths };
   }
 
   /** Over all threads; at most a twentieth of a second old. */
@@ -333,6 +335,7 @@ export class DataThreads {
     const livedMs = clock.now() - seat.beganMs;
     const retryInMs = (this.#replacements[number] as Replacement).after(livedMs);
     log.error('data-plane thread has ended: another takes its place', { thread: number, cause, livedMs, retryInMs });
+    this.#deaths++;
     onDied(number, cause);
   }
 
