@@ -23,7 +23,6 @@ import type { SpawnSuccessor } from './channel.ts';
 import { BoundsWatch } from './bounds.ts';
 import { ConfigWatch } from './config-watch.ts';
 import { descriptorLimit } from './descriptors.ts';
-import { firstProbes } from './first-probes.ts';
 import { fleetSource } from './fleet-source.ts';
 import type { Predecessor } from './handover.ts';
 import { Listeners } from './listeners.ts';
@@ -38,6 +37,7 @@ import { hostTable, servicePolicies } from './service-policies.ts';
 import { Suspects } from './suspects.ts';
 import { addressRules, dataPlaneSettings, threadSettings } from './settings.ts';
 import { InheritedSockets, type NamedSocket } from './sockets.ts';
+import { drainedOf, takeOver } from './take-over.ts';
 import { Upgrade } from './upgrade.ts';
 
 export interface GatewayOptions {
@@ -254,8 +254,12 @@ export class Gateway {
     this.#bounds.start();
     await this.#watch.note();
     const inherited = new InheritedSockets(this.#options.sockets);
-    if (this.#options.predecessor) await this.#takeOver(this.#options.predecessor, inherited);
-    else {
+    const { clock, predecessor } = this.#options;
+    if (predecessor) {
+      const parts = { clock, config, log: this.#log, fleet: this.#fleet };
+      await takeOver(predecessor, inherited, { ...parts, registries: this.#registries, probing: this.#probing });
+      this.#allAnswered();
+    } else {
       await this.#registries.start(config.registries, inherited);
       void this.#registries.ready().then(() => this.#allAnswered());
     }
@@ -267,7 +271,7 @@ export class Gateway {
     if (adminLast) await this.#admin.open(config.admin, inherited);
     for (const { setting, host, port } of inherited.closeRest())
       this.#log.warn('an inherited socket is not in the configuration: closed', { setting, host, port });
-    this.#options.predecessor?.serving();
+    predecessor?.serving();
     this.#watch.set(config.gateway.watchConfig);
     const { gateway, admin } = this.listening;
     this.#log.info('ready to serve', {
@@ -275,36 +279,6 @@ export class Gateway {
       gateway: gateway.map(({ host, port }) => `${host}:${port}`),
       admin: admin && `${admin.host}:${admin.port}`,
     });
-  }
-
-  /**
-   * Everything that a predecessor need not give up first; then its embedded registries; then whatever must be known
-   * before clients are let in. It serves until this is done.
-   */
-  async #takeOver(predecessor: Predecessor, inherited: InheritedSockets): Promise<void> {
-    const { config, clock } = this.#options;
-    await this.#registries.start(config.registries.filter(({ type }) => type !== 'embedded'));
-    await this.#answeredInTime(this.#registries.answered());
-    await predecessor.release();
-    const embedded = config.registries.filter(({ type }) => type === 'embedded');
-    await this.#registries.start(embedded, inherited);
-    this.#registries.setOrder(config.registries);
-    await this.#answeredInTime(this.#registries.ready());
-    this.#allAnswered();
-    for (const [service, instance] of predecessor.drained) this.#fleet.drain(service, instance);
-    const probe = this.#probing;
-    const left = await firstProbes(this.#fleet.members, (member) => probe.evidenceOf(member), clock, FIRST_PROBES_MS);
-    if (left > 0) this.#log.warn('instances not probed yet', { instances: left });
-  }
-
-  /** A gateway that knows less than the one before it must not take its place. */
-  async #answeredInTime(answered: Promise<void>): Promise<void> {
-    const enough = new AbortController();
-    const late = sleep(this.#options.clock, REGISTRIES_MS, enough.signal).then(() => 'late' as const);
-    const outcome = await Promise.race([answered, late]).finally(() => enough.abort());
-    if (outcome !== 'late') return;
-    const silent = this.#registries.statuses().filter(({ ready }) => !ready);
-    throw new Error(`no answer and no saved set of ${silent.map(({ name }) => name).join(', ')}`);
   }
 
   #allAnswered(): void {
@@ -458,9 +432,6 @@ const RESULTS = { passing: 'pass', degraded: 'degraded', failing: 'fail' } as co
 
 const INSTANCE_SERIES = 20_000;
 const STOPPING = 'the gateway is stopping';
-/** What a successor waits for before it takes over. */
-const REGISTRIES_MS = 30_000;
-const FIRST_PROBES_MS = 10_000;
 /** The answer to the upgrade itself is on its way. */
 const ADMIN_GRACE_MS = 5000;
 /** For connections that were told to close, to be closed by their clients. */
@@ -485,10 +456,4 @@ function reportOf(status: SourceStatus): RegistryReport {
     instances,
     held: holds,
   };
-}
-
-function drainedOf(fleet: Fleet): (readonly [service: string, instance: string])[] {
-  return fleet.members.flatMap((member) =>
-    member && !member.leaving && member.health.drained ? [[member.service.name, member.instance.id] as const] : [],
-  );
 }
