@@ -18,7 +18,7 @@ async function bench({ scenarios, peers, settings, raised, out }: BenchOptions, 
   const command = ['npm run bench --', ...argv].join(' ');
   for (const scenario of scenarios) {
     signal.throwIfAborted();
-    const lab = new Lab({ raised });
+    const lab = new Lab({ raised, threads: scenario.threads });
     const end = (): void => void lab.close();
     signal.addEventListener('abort', end, { once: true });
     try {

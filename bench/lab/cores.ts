@@ -36,8 +36,9 @@ function allowedCores(): number[] {
  * The proxy under test has a core of its own, so that what it costs is not blurred by its neighbours. Origin and load
  * share the second one where there are only two.
  */
-export function planCores(raised: boolean): CorePlan {
+export function planCores(raised: boolean, threads = 1): CorePlan {
   const priority = raised ? '; above all other work of the machine' : '';
+  if (threads > 1) return { shared: true, raised, description: `not pinned: ${threads} threads${priority}` };
   const [proxy, second, third] = allowedCores();
   if (proxy === undefined || second === undefined || !isOnPath('taskset')) {
     return { shared: true, raised, description: `not pinned: fewer than two cores, or no taskset${priority}` };

@@ -29,12 +29,14 @@ export class Lab {
   readonly generators: Generators;
   readonly #children: Children;
   readonly #dir: string;
+  readonly #threads: number;
   #origin: Origin | undefined;
   #peersStarted = 0;
 
   /** `raised` (root only): before all other work of the machine. */
-  constructor({ raised }: { readonly raised: boolean }) {
-    this.cores = planCores(raised);
+  constructor({ raised, threads = 1 }: { readonly raised: boolean; readonly threads?: number | undefined }) {
+    this.#threads = threads;
+    this.cores = planCores(raised, threads);
     this.#children = new Children(this.cores);
     this.generators = new Generators(this.#children);
     this.#dir = mkdtempSync(join(tmpdir(), 'fairlead-bench-'));
@@ -49,7 +51,7 @@ export class Lab {
     this.#peersStarted += 1;
     const dir = join(this.#dir, `${peer.name}-${this.#peersStarted}`);
     mkdirSync(dir);
-    const launch = peer.launch({ port, secondPort, originPorts, dir, maxConnections });
+    const launch = peer.launch({ port, secondPort, originPorts, dir, maxConnections, threads: this.#threads });
     if (!launch) {
       return {
         name: peer.name,

@@ -5,7 +5,7 @@ import type { Peer, Site } from './peer.ts';
 
 const binary = join(import.meta.dirname, '../../bin/fairlead.js');
 
-/** The whole gateway as it is by default (routing, p2c, breakers, probes every 5 s, metrics), on one data-plane thread. */
+/** The whole gateway as it is by default (routing, p2c, breakers, probes every 5 s, metrics), on as many data-plane threads as the scenario asks for. */
 function config(site: Site): string {
   const instances = site.originPorts.map((port) => `"127.0.0.1:${port}"`).join(', ');
   return `
@@ -16,7 +16,7 @@ gateway:
   stateDir: off
   upstreamAddresses: { allowLoopback: true }
   limits: { connections: ${site.maxConnections + 1024} }
-workers: 1
+workers: ${site.threads}
 admin: { listen: "127.0.0.1:${site.secondPort}" }
 registries:
   - { name: fixed, type: static, services: { bench: [${instances}] } }

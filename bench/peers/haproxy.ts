@@ -7,7 +7,7 @@ import type { Peer, Site } from './peer.ts';
 function config(site: Site): string {
   return `
 global
-  nbthread 1
+  nbthread ${site.threads}
   no strict-limits
   maxconn ${site.maxConnections + 512}
 defaults

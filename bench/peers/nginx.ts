@@ -8,7 +8,7 @@ function config(site: Site): string {
   const { dir } = site;
   return `
 daemon off;
-worker_processes 1;
+worker_processes ${site.threads};
 pid ${dir}/nginx.pid;
 error_log stderr crit;
 worker_rlimit_nofile 20000;

@@ -12,10 +12,12 @@ export interface Site {
   readonly dir: string;
   /** Connections it must be able to hold at once. */
   readonly maxConnections: number;
+  /** That do its work. */
+  readonly threads: number;
 }
 
 /**
- * Something that answers for the origin. Fair means, for all alike: one thread of work, kept-alive upstream connections,
+ * Something that answers for the origin. Fair means, for all alike: as many threads of work, kept-alive upstream connections,
  * two random choices of which the less busy wins, active checks every 5 s, retries on, no access log, and at least the
  * client's address in X-Forwarded-For.
  */

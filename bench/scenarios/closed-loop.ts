@@ -58,6 +58,18 @@ export const keepAlive = closedLoop(
   ],
 );
 
+/** The whole machine for the proxy, load and origin included: what threads cost each other shows as CPU per request. */
+export const twoThreads: Scenario = {
+  ...closedLoop(
+    's1t',
+    'Keep-alive GET, 1 KiB, two threads',
+    [get('/1k', '1 KiB')],
+    [{ column: 'cpu', against: 'haproxy', atMost: 1.1 }],
+  ),
+  threads: 2,
+  without: ['caddy', 'node-undici'],
+};
+
 export const largeBodies = closedLoop(
   's1b',
   'Keep-alive GET, large bodies',

@@ -1,4 +1,4 @@
-import { connectionPerRequest, keepAlive, largeBodies, post } from './closed-loop.ts';
+import { connectionPerRequest, keepAlive, largeBodies, post, twoThreads } from './closed-loop.ts';
 import { idleConnections } from './idle.ts';
 import { openLoopLatency } from './open-loop.ts';
 import { manyInstances } from './many-instances.ts';
@@ -7,6 +7,7 @@ import type { Scenario } from './scenario.ts';
 
 export const allScenarios: readonly Scenario[] = [
   keepAlive,
+  twoThreads,
   largeBodies,
   openLoopLatency,
   connectionPerRequest,

@@ -60,6 +60,8 @@ export interface Scenario {
   /** Peers without a meaning here. */
   readonly without: readonly string[];
   readonly maxConnections: number;
+  /** Of each peer; undefined = one. */
+  readonly threads?: number;
   cases(settings: Settings): readonly Case[];
   /** Before the first round; what it returns is passed to every turn as its settings. */
   prepare?(lab: Lab, settings: Settings): Promise<Settings>;
