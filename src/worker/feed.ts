@@ -12,8 +12,8 @@ export interface FeedOptions {
 }
 
 /** What one update holds at most, so that no thread is blocked by applying it. */
-const MAX_MEMBERS = 1000;
-const MAX_SERVICES = 500;
+const MAX_MEMBERS = 500;
+const MAX_SERVICES = 250;
 /** Updates sent and not acknowledged. One is applied while the next is on its way. */
 const MAX_UNDERWAY = 2;
 /** Policies below this number are not worth a look at which are in use. */
