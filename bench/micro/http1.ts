@@ -4,17 +4,17 @@
  */
 import { loadConfig } from '../../src/config/load.ts';
 import { systemClock } from '../../src/core/clock.ts';
-import { instance } from '../../src/core/instance.ts';
 import { seededRandom } from '../../src/core/random.ts';
-import { FleetRouter } from '../../src/gateway/router.ts';
 import type { HeadLimits } from '../../src/http1/head.ts';
 import { RequestHead } from '../../src/http1/request-head.ts';
 import { ResponseHead } from '../../src/http1/response-head.ts';
 import { RouteMemo } from '../../src/proxy/route-memo.ts';
 import { HostTable } from '../../src/routing/hosts.ts';
-import { Metrics } from '../../src/telemetry/metrics.ts';
+import { BreakerGate } from '../../src/breaker/gate.ts';
+import { TrafficMeters } from '../../src/telemetry/traffic.ts';
 import { Figures } from '../../src/upstream/figures.ts';
-import { Fleet } from '../../src/upstream/fleet.ts';
+import { Replica } from '../../src/worker/replica.ts';
+import { Routes } from '../../src/worker/routes.ts';
 import { measure } from './measure.ts';
 
 const SERVICES = 10_000;
@@ -53,23 +53,34 @@ function encode(lines: readonly string[]): Buffer {
   return Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1');
 }
 
-/** Half of the services at a host name of their own, all of them under the domain. */
-function router(): FleetRouter {
+/** As a data-plane thread has them: half of the services at a host name of their own, all of them under the domain. */
+function router(): Routes {
   const loaded = loadConfig('', { file: 'defaults', env: {} });
   if (!loaded.ok) throw new Error(loaded.issues[0]?.message ?? 'the defaults are not valid');
   const clock = systemClock;
-  const instanceSeries = { enabled: false, limit: 0 };
-  const metrics = new Metrics({ clock, version: 'bench', nodeVersion: process.version, instanceSeries });
-  const figures = new Figures(2 * SERVICES);
-  const fleet = new Fleet({ clock, random: seededRandom(1), figures, defaultPolicy: loaded.config.defaultPolicy });
+  const figures = new Figures(16);
   const names = Array.from({ length: SERVICES }, (_, at) => `service-${at}`);
   const hosts = names.slice(SERVICES / 2).map((name): readonly [string, string] => [`${name}.example.com`, name]);
-  const made = new FleetRouter({ fleet, metrics, clock, hosts: new HostTable(hosts, 'localhost') });
-  for (const name of names) {
-    fleet.reset(name, [instance({ id: name, service: name, host: '127.0.0.1', port: 8080 })]);
-  }
-  fleet.flush();
-  return made;
+  const silent = { failed: () => undefined, trialTaken: () => undefined, trialEnded: () => undefined };
+  const replica = new Replica({
+    figures,
+    gate: new BreakerGate(figures.breakers, clock, 1, silent),
+    random: seededRandom(1),
+    hosts: new HostTable(hosts, 'localhost'),
+    onFreed: () => undefined,
+    onDropped: () => undefined,
+  });
+  replica.apply({
+    through: 1,
+    freed: [],
+    dropped: [],
+    policies: [[1, loaded.config.defaultPolicy]],
+    forgotten: [],
+    services: names.map((name, index) => ({ index, name, row: 2, policy: 1 })),
+    members: { slots: [], services: [], ids: [], hosts: [], ports: [], secure: [] },
+    views: [],
+  });
+  return new Routes({ replica, meters: new TrafficMeters({ services: 4 }), clock, threads: 1 });
 }
 
 function parse(head: RequestHead, buffer: Buffer): void {

@@ -16,8 +16,7 @@ import { Timeline } from '../telemetry/timeline.ts';
 import { Figures } from '../upstream/figures.ts';
 import { Fleet } from '../upstream/fleet.ts';
 import { ADMIN_SETTING, AdminListener } from './admin-listener.ts';
-import type { ThreadSetup } from '../worker/messages.ts';
-import { DataThreads, ThreadBarrier } from '../worker/threads.ts';
+import { type DataThreads, ThreadBarrier } from '../worker/threads.ts';
 import type { ClusterAddress } from './backends.ts';
 import type { SpawnSuccessor } from './channel.ts';
 import { BoundsWatch } from './bounds.ts';
@@ -35,7 +34,8 @@ import { Reloader } from './reload.ts';
 import { FleetRouter } from './router.ts';
 import { hostTable, servicePolicies } from './service-policies.ts';
 import { Suspects } from './suspects.ts';
-import { addressRules, dataPlaneSettings, threadSettings } from './settings.ts';
+import { addressRules, dataPlaneSettings } from './settings.ts';
+import { startThreads } from './start-threads.ts';
 import { InheritedSockets, type NamedSocket } from './sockets.ts';
 import { drainedOf, takeOver } from './take-over.ts';
 import { Upgrade } from './upgrade.ts';
@@ -157,7 +157,15 @@ export class Gateway {
       cluster: options.cluster,
     });
     this.#suspects = new Suspects(this.#fleet, clock);
-    this.#threads = this.#startThreads(threads, budget, barrier);
+    this.#threads = startThreads({
+      ...parts,
+      config,
+      count: threads,
+      sockets: budget,
+      barrier,
+      suspects: this.#suspects,
+      logs: this.#logs,
+    });
     this.#listeners = new Listeners(this.#threads);
     this.#admin = new AdminListener(clock, (admin) => this.#adminApp(admin));
     this.#stopLoopWatch = watchLoopLag(clock, (lagMs) => {
@@ -186,37 +194,6 @@ export class Gateway {
       drained: () => drainedOf(this.#fleet),
       handOver: () => this.#registries.handOver(),
     });
-  }
-
-  #startThreads(count: number, sockets: ThreadSetup['sockets'], barrier: ThreadBarrier): DataThreads {
-    const { config, clock } = this.#options;
-    const metrics = this.#metrics;
-    const threads = new DataThreads({
-      clock,
-      fleet: this.#fleet,
-      barrier,
-      log: this.#log,
-      count,
-      sockets,
-      reusePort: true,
-      settings: threadSettings(config),
-      serviceRows: config.gateway.limits.services + 2,
-      rowOf: (service) => metrics.serviceRow(service),
-      onSuspect: (slot, cause, unreachable) => {
-        this.#suspects.eject(slot, cause, unreachable);
-      },
-      onRefused: (reason, count) => {
-        metrics.badRequest(reason, count);
-      },
-      onLines: (lines) => {
-        this.#logs.writeAccess(lines);
-      },
-      onDied: (thread, cause) => {
-        this.#timeline.add({ kind: 'thread', to: 'replaced', cause: `data-plane thread ${thread}: ${cause}` });
-      },
-    });
-    for (const meters of threads.meters) metrics.addThread(meters);
-    return threads;
   }
 
   #makeReloader(observers: { log: EventLog; metrics: Metrics; timeline: Timeline }): Reloader {

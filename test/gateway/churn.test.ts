@@ -47,7 +47,7 @@ async function control() {
   });
   metrics.connect({ fleet: fleetSource(fleet) });
   const timeline = new Timeline({ clock, total: 2000, latest: 1000 });
-  const router = new FleetRouter({ fleet, metrics, clock, hosts: new HostTable([], 'localhost') });
+  const router = new FleetRouter({ fleet, metrics, hosts: new HostTable([], 'localhost') });
   const parts = { clock, random, fleet, metrics, router, log: silentLogger, timeline };
   observeFleet({ ...parts, reasonOf: () => undefined });
   const addresses = new AddressPolicy({ allowLoopback: true });
