@@ -58,6 +58,8 @@ const TIMERS = 30;
 const KNOWN_MS = 20;
 /** Closed sooner than this, an idle connection is one that a POST may run into. */
 const FRESH_MS = 1000;
+/** For so long a refused connection is held against an instance, with slack. */
+const REFUSED_MS = 300;
 
 /** The prober's ticks and queues, and hang checks every 250 ms that must have come by with slack. */
 const PROBER_SLACK_MS = 200;
@@ -211,7 +213,8 @@ export class Laws implements AttemptObserver {
   }
 
   #excused({ method, startedMs }: Request, why: string): boolean {
-    const faulty = this.#faultsSince(startedMs);
+    // Whoever refused a connection just now is not asked again for a moment, though it may be back.
+    const faulty = this.#faultsSince(startedMs - REFUSED_MS);
     // Threads hear a little later who can be sent to.
     if (this.#withoutHealthyMs + KNOWN_MS + this.stalledMs >= startedMs || this.#exhaustedMs >= startedMs) return true;
     const { maxInflightPerInstance, adaptiveLimit, retry } = this.#options.policy;
