@@ -12,8 +12,10 @@ export interface HangCheck<W extends Waiter> {
   readonly waiting: Pick<WaitingList<W>, 'all' | 'answeredBeganMs'>;
   readonly nowMs: number;
   readonly members: readonly (RoutedMember | undefined)[];
-  readonly figures: Pick<Figures, 'latencyP99Ms' | 'lastSuccessMs'>;
+  readonly figures: HangFigures;
 }
+
+type HangFigures = Pick<Figures, 'latencyMs' | 'latencyP99Ms' | 'lastSuccessMs'>;
 
 export interface HangVerdict<W extends Waiter> {
   readonly hanging: readonly Hanging[];
@@ -29,18 +31,34 @@ const TRIAL_FACTOR = 3;
 const SAMPLED = 15;
 /** A crowd is this many times what waits as long on a typical instance of the service. */
 const CROWD_EXCESS = 5;
+/** Twice as many as make a crowd need only have waited for twice the average. */
+const LARGE_CROWD = 2;
+const AVERAGE_FACTOR = 2;
+
+/** How long an attempt must have waited to be late, and how many late ones are too many. */
+interface Measure {
+  readonly lateMs: number;
+  readonly needed: number;
+}
+
+/** Attempts on one instance that are late by one measure. */
+interface Crowd {
+  late: number;
+  /** Those among them since which no attempt has been answered: `answeredBeganMs` lies before each. */
+  unanswered: number;
+  /** When the first of those began. */
+  beganMs: number;
+}
 
 interface Tally {
   readonly member: RoutedMember;
   readonly standard: Standard;
   oldestMs: number;
-  /** Attempts that have waited for as long as the service's standard allows. */
-  late: number;
-  /** Those among them since which no attempt has been answered: `answeredBeganMs` lies before each. */
-  crowd: number;
-  /** When the first of the crowd began. */
-  crowdBeganMs: number;
+  /** By each measure of the standard. */
+  readonly crowds: readonly Crowd[];
 }
+
+type Tallies = ReadonlyMap<number, Tally>;
 
 /**
  * Instances that hang, by two rules. A stopped process still accepts TCP connections, so that no TCP probe and no
@@ -51,8 +69,10 @@ interface Tally {
  *
  * A crowd of attempts: each has waited for longer than all but one in a hundred attempts on the service take, with a
  * margin, and of what began after the first of them nothing has been answered. Were the instance like its peers, five
- * such in a row would have a probability below 0.01^5. On a typical peer there is nothing like that crowd, and most
- * have answered what began as late: a service that is slow as a whole is not an instance that hangs.
+ * such in a row would have a probability below 0.01^5. Twice as many tell as much sooner: that each takes more than
+ * twice the average has a probability below 0.15^10, be the times distributed exponentially or with a longer tail. On
+ * a typical peer there is nothing like that crowd, and most have answered what began as late: a service that is slow as
+ * a whole is not an instance that hangs.
  */
 export function findHanging<W extends Waiter>(check: HangCheck<W>): HangVerdict<W> {
   const standards = new Map<RoutedService, Standard>();
@@ -66,11 +86,10 @@ export function findHanging<W extends Waiter>(check: HangCheck<W>): HangVerdict<
     const waitedMs = check.nowMs - beganMs;
     if (waitedMs > tally.oldestMs) tally.oldestMs = waitedMs;
     if (waiter.isTrial && waitedMs > standard.trialMs) lateTrials.push(waiter);
-    if (waitedMs < standard.lateMs) continue;
-    tally.late++;
-    if (beganMs <= (check.waiting.answeredBeganMs[waiter.waitingOn] as number)) continue;
-    tally.crowd++;
-    if (beganMs < tally.crowdBeganMs) tally.crowdBeganMs = beganMs;
+    const unanswered = beganMs > (check.waiting.answeredBeganMs[waiter.waitingOn] as number);
+    for (const [at, { lateMs }] of standard.measures.entries()) {
+      if (waitedMs >= lateMs) join(tally.crowds[at] as Crowd, beganMs, unanswered);
+    }
   }
   const hanging: Hanging[] = [];
   for (const tally of tallies.values()) {
@@ -99,7 +118,8 @@ function tallyOf<W extends Waiter>(
   const { service } = member;
   let standard = standards.get(service);
   if (!standard) standards.set(service, (standard = new Standard(service, figures)));
-  const tally: Tally = { member, standard, oldestMs: 0, late: 0, crowd: 0, crowdBeganMs: Infinity };
+  const crowds = standard.measures.map((): Crowd => ({ late: 0, unanswered: 0, beganMs: Infinity }));
+  const tally: Tally = { member, standard, oldestMs: 0, crowds };
   tallies.set(slot, tally);
   return tally;
 }
@@ -115,20 +135,28 @@ function ofOne<W extends Waiter>(tally: Tally, { nowMs, figures }: HangCheck<W>)
   return `a request has waited for ${Math.round(oldestMs)} ms while its peers answer`;
 }
 
-function ofCrowd(tally: Tally, tallies: ReadonlyMap<number, Tally>, answeredBeganMs: Float64Array): string | undefined {
-  const { member, standard, crowd, crowdBeganMs } = tally;
-  const needed = standard.policy.crowd;
-  if (needed === 0 || crowd < needed || crowd < CROWD_EXCESS * standard.typicalLate(member.slot, tallies))
-    return undefined;
-  if (!standard.keepsUp(crowdBeganMs, member.slot, tallies, answeredBeganMs)) return undefined;
-  return `${crowd} requests have waited for more than ${Math.round(standard.lateMs)} ms each while its peers answer`;
+function join(crowd: Crowd, beganMs: number, unanswered: boolean): void {
+  crowd.late++;
+  if (!unanswered) return;
+  crowd.unanswered++;
+  if (beganMs < crowd.beganMs) crowd.beganMs = beganMs;
+}
+
+function ofCrowd({ member, standard, crowds }: Tally, tallies: Tallies, answered: Float64Array): string | undefined {
+  for (const [at, { lateMs, needed }] of standard.measures.entries()) {
+    const { unanswered, beganMs } = crowds[at] as Crowd;
+    if (unanswered < needed || unanswered < CROWD_EXCESS * standard.typicalLate(at, member.slot, tallies)) continue;
+    if (!standard.keepsUp(at, beganMs, member.slot, tallies, answered)) continue;
+    return `${unanswered} requests have waited for more than ${Math.round(lateMs)} ms each while its peers answer`;
+  }
+  return undefined;
 }
 
 /** What is usual with the instances of one service, at the time of one check. */
 class Standard {
   readonly policy: HangPolicy;
-  /** An attempt that has waited for so long is late. */
-  readonly lateMs: number;
+  /** What makes a crowd; none where the policy wants none. */
+  readonly measures: readonly Measure[];
   readonly trialMs: number;
   readonly #slots: Int32Array;
   readonly #sample: readonly number[];
@@ -136,13 +164,12 @@ class Standard {
   /** The last two to answer, and when; found when they are first asked for. */
   #latest: { slot: number; atMs: number; nextAtMs: number } | undefined;
 
-  constructor(service: RoutedService, figures: Pick<Figures, 'latencyP99Ms' | 'lastSuccessMs'>) {
+  constructor(service: RoutedService, figures: HangFigures) {
     this.policy = service.policy.hang;
     this.#slots = service.view.slots;
     this.#sample = sample(this.#slots);
     this.#figures = figures;
-    const p99Ms = typicalP99Ms(this.#sample, figures) || UNKNOWN_P99_MS;
-    this.lateMs = Math.max(this.policy.crowdMinWaitMs, this.policy.crowdFactor * p99Ms);
+    this.measures = measuresOf(this.policy, this.#sample, figures);
     this.trialMs = trialLimitMs(service, figures);
   }
 
@@ -152,27 +179,22 @@ class Standard {
     return (latest.slot === except ? latest.nextAtMs : latest.atMs) > sinceMs;
   }
 
-  /** Late attempts on a typical instance, other than the one at `except`. */
-  typicalLate(except: number, tallies: ReadonlyMap<number, Tally>): number {
+  /** Late attempts, by one of the measures, on a typical instance other than the one at `except`. */
+  typicalLate(measure: number, except: number, tallies: Tallies): number {
     const others = this.#sample.filter((slot) => slot !== except);
-    return lowerMedian(others.map((slot) => tallies.get(slot)?.late ?? 0));
+    return lowerMedian(others.map((slot) => tallies.get(slot)?.crowds[measure]?.late ?? 0));
   }
 
   /**
    * Whether those who have answered attempts that began after `sinceMs` are more than those who are late, among all
    * others. Where the whole service turns slow, what began before is still answered for a while.
    */
-  keepsUp(
-    sinceMs: number,
-    except: number,
-    tallies: ReadonlyMap<number, Tally>,
-    answeredBeganMs: Float64Array,
-  ): boolean {
+  keepsUp(measure: number, sinceMs: number, except: number, tallies: Tallies, answeredBeganMs: Float64Array): boolean {
     let margin = 0;
     for (const slot of this.#sample) {
       if (slot === except) continue;
       if ((answeredBeganMs[slot] as number) > sinceMs) margin++;
-      else if ((tallies.get(slot)?.late ?? 0) > 0) margin--;
+      else if ((tallies.get(slot)?.crowds[measure]?.late ?? 0) > 0) margin--;
     }
     return margin > 0;
   }
@@ -191,15 +213,30 @@ class Standard {
   }
 }
 
+function measuresOf(policy: HangPolicy, slots: readonly number[], figures: HangFigures): readonly Measure[] {
+  const { crowd, crowdFactor, crowdMinWaitMs } = policy;
+  if (crowd === 0) return [];
+  const p99Ms = typicalP99Ms(slots, figures) || UNKNOWN_P99_MS;
+  const averageMs = typical(slots, figures.latencyMs) || p99Ms;
+  return [
+    { lateMs: Math.max(crowdMinWaitMs, crowdFactor * p99Ms), needed: crowd },
+    { lateMs: Math.max(crowdMinWaitMs, AVERAGE_FACTOR * averageMs), needed: LARGE_CROWD * crowd },
+  ];
+}
+
 /** Evenly spread over all of them. */
 function sample(slots: Int32Array): readonly number[] {
   const count = Math.min(SAMPLED, slots.length);
   return Array.from({ length: count }, (_, at) => slots[Math.floor((at * slots.length) / count)] as number);
 }
 
+function typicalP99Ms(slots: readonly number[], { latencyP99Ms }: Pick<Figures, 'latencyP99Ms'>): number {
+  return typical(slots, latencyP99Ms);
+}
+
 /** Of those that have answered anything yet; 0 where none has. */
-function typicalP99Ms(slots: readonly number[], figures: Pick<Figures, 'latencyP99Ms'>): number {
-  return lowerMedian(slots.map((slot) => figures.latencyP99Ms[slot] as number).filter((p99Ms) => p99Ms > 0));
+function typical(slots: readonly number[], column: Float64Array): number {
+  return lowerMedian(slots.map((slot) => column[slot] as number).filter((ms) => ms > 0));
 }
 
 /** Of two the smaller one: where one of two instances is slow, the other is what is usual. */
