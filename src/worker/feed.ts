@@ -44,6 +44,7 @@ export class Feed {
   #underway = 0;
   #scheduled = false;
   #closed = false;
+  #waiting: { readonly passed: () => boolean; readonly resolve: () => void }[] = [];
 
   /** Begins with all that there is. */
   constructor(options: FeedOptions) {
@@ -59,6 +60,15 @@ export class Feed {
   mark(): () => boolean {
     const mark = this.#changes;
     return () => this.#closed || this.#applied >= mark;
+  }
+
+  /** Resolves when the thread has taken over what has been told so far, or is no more. */
+  whenApplied(): Promise<void> {
+    const passed = this.mark();
+    if (passed()) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#waiting.push({ passed, resolve });
+    });
   }
 
   serviceChanged(service: ServiceDetail): void {
@@ -94,11 +104,20 @@ export class Feed {
   acknowledged(through: number): void {
     this.#underway--;
     this.#applied = Math.max(this.#applied, through);
+    this.#tellWaiting();
     this.#pump();
   }
 
   close(): void {
     this.#closed = true;
+    this.#tellWaiting();
+  }
+
+  #tellWaiting(): void {
+    if (this.#waiting.length === 0) return;
+    const due = this.#waiting.filter(({ passed }) => passed());
+    this.#waiting = this.#waiting.filter((each) => !due.includes(each));
+    for (const { resolve } of due) resolve();
   }
 
   #changed(): void {

@@ -98,7 +98,10 @@ export class Place {
     const { host } = this;
     const port = kept?.port ?? this.port;
     const fd = kept ? await kept.duplicate() : inherited;
-    const listening = await (this.#seats[thread] as Seat).ask({ type: 'listen', listener, host, port, fd });
+    const seat = this.#seats[thread] as Seat;
+    // Whoever accepts must know what there is: a thread that does not would answer 404.
+    await seat.feed?.whenApplied();
+    const listening = await seat.ask({ type: 'listen', listener, host, port, fd });
     this.host = listening?.host ?? host;
     this.port = listening?.port ?? port;
     socket.fd = kept?.fd ?? listening?.fd;

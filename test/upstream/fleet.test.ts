@@ -1,3 +1,4 @@
+import { BreakerGate } from '../../src/breaker/gate.ts';
 import { describe, expect, it } from 'vitest';
 import type { ServicePolicy } from '../../src/core/policy.ts';
 import type { Member } from '../../src/upstream/directory.ts';
@@ -325,6 +326,27 @@ describe('a removed instance', () => {
 });
 
 describe('breakers', () => {
+  it('take back the trial of a thread that is no more, and of no other', () => {
+    const harness = new FleetHarness();
+    const [a, b] = harness.serving('a', 'b', 'c', 'd') as [Member, Member, Member, Member];
+    for (const member of [a, b]) harness.fail(member);
+    harness.clock.advance(5000);
+    const { breakers } = harness.figures;
+    const [alive, dead] = [1, 2].map(
+      (holder) => new BreakerGate(breakers, harness.clock, holder, harness.fleet.breakerReports),
+    );
+    const lost = dead!.admit(a.slot, a.service.policy.breaker);
+    const kept = alive!.admit(b.slot, b.service.policy.breaker);
+    expect([lost?.trial, kept?.trial]).toEqual([true, true]);
+    harness.fleet.trialsLost(2);
+    expect([breakers.trialReady(a.slot), breakers.trialReady(b.slot)]).toEqual([true, false]);
+    lost?.settle('success');
+    expect(a.health.breaker).toBe('half-open');
+    alive!.admit(a.slot, a.service.policy.breaker)?.settle('success');
+    kept?.settle('success');
+    expect([a.health.breaker, b.health.breaker]).toEqual(['closed', 'closed']);
+  });
+
   it('are created by the first failure', () => {
     const harness = new FleetHarness();
     const [a, b] = harness.serving('a', 'b') as [Member, Member];

@@ -227,9 +227,17 @@ describe('data-plane threads', () => {
       const ask = (): void => {
         sent++;
         const number = sent;
-        asking.push(it.get().catch((error: unknown) => failures.push(`${number}: ${(error as Error).message}`)));
+        asking.push(
+          it
+            .get()
+            .then((status) => status !== 200 && failures.push(`${number}: ${status}`))
+            .catch((error: unknown) => failures.push(`${number}: ${(error as Error).message}`)),
+        );
       };
       const timer = setInterval(ask, 5);
+      // Enough to know that a thread which accepts before it knows them would be seen.
+      for (let other = 0; other < 40; other++)
+        it.fleet.upsert(instance({ id: 'i', service: `other-${other}`, host: '127.0.0.1', port: 1 }));
       await pause(300);
       it.threads.fail(0, how);
       await eventually('the thread is noticed', () => it.died.length === 1, 20_000);
@@ -237,6 +245,7 @@ describe('data-plane threads', () => {
       clearInterval(timer);
       await Promise.all(asking);
       expect(sent).toBeGreaterThan(200);
+      expect(failures.filter((each) => /: \d+$/.test(each))).toEqual([]);
       // Those that the thread had taken from the kernel just before.
       expect(failures.length).toBeLessThanOrEqual(2);
     },
