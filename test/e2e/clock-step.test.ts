@@ -10,10 +10,10 @@ vi.setConfig({ testTimeout: 60_000 });
 
 const HOUR_MS = 3_600_000;
 
-/** Debian's package `libfaketime` keeps it in the directory of the architecture. */
+/** The one for threads. Debian's package `libfaketime` keeps it in the directory of the architecture. */
 function findLibrary(): string | undefined {
   const roots = ['/usr/lib', ...readdirSync('/usr/lib').map((name) => join('/usr/lib', name))];
-  return roots.map((root) => join(root, 'faketime/libfaketime.so.1')).find((path) => existsSync(path));
+  return roots.map((root) => join(root, 'faketime/libfaketimeMT.so.1')).find((path) => existsSync(path));
 }
 
 const library = process.platform === 'linux' ? findLibrary() : undefined;

@@ -199,7 +199,7 @@ ${extra.includes('shutdown:') ? '' : 'shutdown: { acceptFor: 0s, drain: 5s }\n'}
         30_000,
       ),
       this.process.exited.then((code) => {
-        throw new Error(`the gateway ended with ${code}: ${this.process.output}`);
+        throw new Error(`the gateway ended with ${code ?? this.process.child.signalCode}: ${this.process.output}`);
       }),
     ]);
   }
