@@ -14,6 +14,7 @@ import type { SinkFiles } from '../telemetry/sink-files.ts';
 import { TrafficMeters } from '../telemetry/traffic.ts';
 import type { Connect } from '../upstream/connect.ts';
 import { Figures, OwnFigures } from '../upstream/figures.ts';
+import { ownThreadId } from './cpu-time.ts';
 import { DataPlane } from './data-plane.ts';
 import type { FromThread, Listening, ThreadSettings, ThreadSetup, ToThread } from './messages.ts';
 import { Outbox } from './outbox.ts';
@@ -99,6 +100,7 @@ export class DataThread {
         send({ type: 'suspect', slot, cause, unreachable: true });
       },
     });
+    this.#status.set(setup.number, 'threadId', ownThreadId());
     this.#cancelBeat = this.#beatLater();
   }
 

@@ -2,7 +2,7 @@
 const CELLS = 16;
 
 /** Where each figure is. */
-const STATUS = { heartbeat: 0, connections: 1, requests: 2, idleUpstream: 3, heapMb: 4 } as const;
+const STATUS = { heartbeat: 0, connections: 1, requests: 2, idleUpstream: 3, heapMb: 4, threadId: 5 } as const;
 export type StatusFigure = keyof typeof STATUS;
 
 /**

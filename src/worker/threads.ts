@@ -8,6 +8,7 @@ import { TrafficMeters } from '../telemetry/traffic.ts';
 import type { Barrier } from '../upstream/departures.ts';
 import type { Fleet } from '../upstream/fleet.ts';
 import { OwnFigures } from '../upstream/figures.ts';
+import { cpuMsOf } from './cpu-time.ts';
 import { Feed } from './feed.ts';
 import type { ThreadSettings, ThreadSetup } from './messages.ts';
 import { Place } from './place.ts';
@@ -96,6 +97,7 @@ export class DataThreads {
       clock,
       threads: count,
       beatsOf: (thread) => this.#status.get(thread, 'heartbeat'),
+      cpuOf: (thread) => cpuMsOf(this.#status.get(thread, 'threadId')),
       heapOf: (thread) => this.#status.get(thread, 'heapMb'),
       maxHeapMb: options.heapMb ?? HEAP_MB,
       onBloated: (thread, heapMb) => {

@@ -5,6 +5,8 @@ export interface WatchdogOptions {
   readonly threads: number;
   /** Rises as long as the thread is alive. */
   readonly beatsOf: (thread: number) => number;
+  /** CPU time that the thread has used, in milliseconds; undefined where it cannot be known. */
+  readonly cpuOf: (thread: number) => number | undefined;
   /** MiB. */
   readonly heapOf: (thread: number) => number;
   readonly maxHeapMb: number;
@@ -16,6 +18,9 @@ export interface WatchdogOptions {
 const LOOK_MS = 150;
 /** Looks in a row that find no beat. */
 const STUCK_LOOKS = 4;
+/** A thread that hardly ran meanwhile is not in a loop: it was not given the CPU, or waits for a disk. It has longer. */
+const IDLE_LOOKS = 20;
+const LOOP_SHARE = 0.6;
 /** A look that is later than this says nothing: whoever is late itself has no right to judge. */
 const LATE_MS = 75;
 
@@ -24,6 +29,8 @@ export class Watchdog {
   readonly #options: WatchdogOptions;
   readonly #beats: number[];
   readonly #missed: number[];
+  /** CPU time at the first look that found no beat. */
+  readonly #cpuMs: (number | undefined)[] = [];
   #lookedMs: number;
   #cancel: () => void;
 
@@ -52,6 +59,13 @@ export class Watchdog {
     });
   }
 
+  #loops(thread: number, missed: number): boolean {
+    const before = this.#cpuMs[thread];
+    const now = this.#options.cpuOf(thread);
+    if (before === undefined || now === undefined) return true;
+    return now - before >= LOOP_SHARE * (missed - 1) * LOOK_MS;
+  }
+
   #weigh(thread: number): void {
     const { heapOf, maxHeapMb, onBloated } = this.#options;
     const heapMb = heapOf(thread);
@@ -75,7 +89,8 @@ export class Watchdog {
         continue;
       }
       const missed = ++(this.#missed[thread] as number);
-      if (missed < STUCK_LOOKS) continue;
+      if (missed === 1) this.#cpuMs[thread] = this.#options.cpuOf(thread);
+      if (missed < STUCK_LOOKS || (missed < IDLE_LOOKS && !this.#loops(thread, missed))) continue;
       this.reset(thread);
       onStuck(thread, missed * LOOK_MS);
     }

@@ -1,0 +1,65 @@
+import { describe, expect, it } from 'vitest';
+import { ManualClock } from '../../src/core/clock.ts';
+import { Watchdog } from '../../src/worker/watchdog.ts';
+
+function watch(cpuOf: (nowMs: number) => number | undefined) {
+  const clock = new ManualClock();
+  const state = { beats: 1, heapMb: 10, stuckAtMs: [] as number[], bloated: 0 };
+  const watchdog = new Watchdog({
+    clock,
+    threads: 1,
+    beatsOf: () => state.beats,
+    cpuOf: () => cpuOf(clock.now()),
+    heapOf: () => state.heapMb,
+    maxHeapMb: 100,
+    onBloated: () => state.bloated++,
+    onStuck: () => state.stuckAtMs.push(clock.now()),
+  });
+  return { clock, state, watchdog };
+}
+
+describe('the watchdog of threads', () => {
+  it('finds a loop within three quarters of a second', () => {
+    const { clock, state } = watch((nowMs) => nowMs);
+    for (let beat = 0; beat < 20; beat++) {
+      state.beats++;
+      clock.advance(50);
+    }
+    expect(state.stuckAtMs).toEqual([]);
+    clock.advance(3000);
+    expect(state.stuckAtMs[0]! - 1000).toBeLessThanOrEqual(750);
+  });
+
+  it('gives a thread that does not run 3 s, and one of which it is not known what it does no longer than a loop', () => {
+    const starved = watch(() => 0);
+    starved.clock.advance(2900);
+    expect(starved.state.stuckAtMs).toEqual([]);
+    starved.clock.advance(500);
+    expect(starved.state.stuckAtMs).toHaveLength(1);
+    const unknown = watch(() => undefined);
+    unknown.clock.advance(1000);
+    expect(unknown.state.stuckAtMs).toHaveLength(1);
+  });
+
+  it('does not judge a thread that has yet to begin, nor while it is late itself', () => {
+    const young = watch((nowMs) => nowMs);
+    young.state.beats = 0;
+    young.clock.advance(10_000);
+    expect(young.state.stuckAtMs).toEqual([]);
+  });
+
+  it('tells of a heap that has grown too large', () => {
+    const { clock, state } = watch(() => 0);
+    clock.advance(200);
+    expect(state.bloated).toBe(0);
+    state.heapMb = 101;
+    clock.advance(150);
+    expect(state.bloated).toBe(1);
+  });
+
+  it('leaves no timer', () => {
+    const { clock, watchdog } = watch(() => 0);
+    watchdog.stop();
+    expect(clock.pending).toBe(0);
+  });
+});
