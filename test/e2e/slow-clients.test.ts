@@ -73,7 +73,12 @@ describe(`${EACH} connections that drip in a head and ${EACH} that drip in a bod
       expect(connected.length - opened).toBeLessThanOrEqual(15);
     }
     expect(peak).toBeGreaterThan(EACH * 1.8);
-    expect(await metric(gateway, 'fairlead_bad_requests_total{reason="too-slow"}')).toBe(2 * EACH);
+    // Threads tell of them a few times a second.
+    await eventually(
+      'every one is counted',
+      async () => (await metric(gateway, 'fairlead_bad_requests_total{reason="too-slow"}')) === 2 * EACH,
+      5000,
+    );
     expect(tally.failures).toEqual([]);
     console.log(`${tally.sent} other requests meanwhile, the slowest took ${tally.slowestMs.toFixed(0)} ms`);
     expect(tally.slowestMs).toBeLessThan(2000);
