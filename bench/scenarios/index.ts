@@ -4,6 +4,7 @@ import { openLoopLatency } from './open-loop.ts';
 import { manyInstances } from './many-instances.ts';
 import { probes } from './probes.ts';
 import type { Scenario } from './scenario.ts';
+import { snapshot } from './snapshot.ts';
 
 export const allScenarios: readonly Scenario[] = [
   keepAlive,
@@ -14,5 +15,6 @@ export const allScenarios: readonly Scenario[] = [
   idleConnections,
   post,
   probes,
+  snapshot,
   manyInstances,
 ];

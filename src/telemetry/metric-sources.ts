@@ -12,9 +12,17 @@ export interface MetricSources {
   readonly connections?: () => ConnectionCounts;
   readonly bounds?: () => Bounds;
   /** Data-plane threads: those that are there, and those that have died so far. */
-  readonly threads?: () => { readonly running: number; readonly deaths: number };
+  readonly threads?: () => ThreadCensus;
   /** Lines dropped so far, by log. */
   readonly droppedLines?: () => Iterable<readonly [log: string, lines: number]>;
+}
+
+export interface ThreadCensus {
+  readonly running: number;
+  readonly deaths: number;
+  /** By thread. */
+  readonly connections: readonly number[];
+  readonly heapBytes: readonly number[];
 }
 
 export interface Bounds {

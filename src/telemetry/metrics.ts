@@ -204,6 +204,16 @@ export class Metrics {
         threads.set(this.#sources.threads?.().running ?? 0);
       },
     });
+    const ofThreads = (series: Series, figures: () => readonly number[] | undefined): void => {
+      const gauge = new Gauge({
+        ...declare(this.#registry, series),
+        collect: () => {
+          for (const [thread, value] of (figures() ?? []).entries()) gauge.set({ thread: String(thread) }, value);
+        },
+      });
+    };
+    ofThreads(SERIES.dataThreadConnections, () => this.#sources.threads?.().connections);
+    ofThreads(SERIES.dataThreadHeap, () => this.#sources.threads?.().heapBytes);
     const deaths = new Counter({
       ...declare(this.#registry, SERIES.dataThreadDeaths),
       collect: () => {

@@ -204,6 +204,18 @@ export const SERIES = {
   ),
   limit: series('gauge', 'limit', ['of'], 'The most there may be at a time, by what; none where nothing bounds it.'),
   dataThreads: series('gauge', 'data_threads', [], 'Data-plane threads that are there now.'),
+  dataThreadConnections: series(
+    'gauge',
+    'data_thread_connections',
+    ['thread'],
+    'Client connections of a data-plane thread: how evenly the kernel spreads them.',
+  ),
+  dataThreadHeap: series(
+    'gauge',
+    'data_thread_heap_bytes',
+    ['thread'],
+    'Heap of a data-plane thread in use; one that passes its bound is replaced.',
+  ),
   dataThreadDeaths: series(
     'counter',
     'data_thread_deaths_total',

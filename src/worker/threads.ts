@@ -4,6 +4,7 @@ import { SocketBudget } from '../core/socket-budget.ts';
 import { SocketKeeper } from '../http1/kept-socket.ts';
 import { openListening } from '../http1/listening-socket.ts';
 import type { Logger } from '../telemetry/log.ts';
+import type { ThreadCensus } from '../telemetry/metric-sources.ts';
 import { TrafficMeters } from '../telemetry/traffic.ts';
 import type { Barrier } from '../upstream/departures.ts';
 import type { Fleet } from '../upstream/fleet.ts';
@@ -119,9 +120,15 @@ export class DataThreads {
     return this.#seats.map(({ meters }) => meters);
   }
 
-  /** Those that are there, and those that have died so far. */
-  get census(): { readonly running: number; readonly deaths: number } {
-    return { running: this.#seats.filter(({ isTaken }) => isTaken).length, deaths: this.#deaths };
+  /** Those that are there, those that have died so far, and what each of them has. */
+  get census(): ThreadCensus {
+    const each = (figure: StatusFigure): number[] => this.#seats.map((_, number) => this.#status.get(number, figure));
+    return {
+      running: this.#seats.filter(({ isTaken }) => isTaken).length,
+      deaths: this.#deaths,
+      connections: each('connections'),
+      heapBytes: each('heapMb').map((heapMb) => heapMb * 2 ** 20),
+    };
   }
 
   /** Over all threads; at most a twentieth of a second old. */
