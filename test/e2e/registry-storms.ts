@@ -13,7 +13,8 @@ export interface Rig {
   dispose(): Promise<void>;
 }
 
-const OUTAGE_MS = process.env['CI'] === 'true' ? 60_000 : 10_000;
+const { CI, FAIRLEAD_LONG } = process.env;
+const OUTAGE_MS = FAIRLEAD_LONG === '1' ? 60_000 : CI === 'true' ? 25_000 : 10_000;
 
 /**
  * What no registry may do to the callers of a service, whatever befalls it: run for each kind of registry on the real
