@@ -8,7 +8,7 @@ import { seededRandom } from '../../src/core/random.ts';
 import { Outliers } from '../../src/gateway/outliers.ts';
 import { Figures } from '../../src/upstream/figures.ts';
 import { Fleet } from '../../src/upstream/fleet.ts';
-import { POLICY } from './view-policy.ts';
+import { POLICY } from '../../test/policy.ts';
 
 const COUNT = 100_000;
 

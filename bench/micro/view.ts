@@ -10,7 +10,7 @@ import type { Member } from '../../src/upstream/directory.ts';
 import { Figures } from '../../src/upstream/figures.ts';
 import { Fleet } from '../../src/upstream/fleet.ts';
 import { collect, measure } from './measure.ts';
-import { POLICY } from './view-policy.ts';
+import { POLICY } from '../../test/policy.ts';
 
 const CAPACITY = 262_144;
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { ExplainReport } from '../../src/admin/reports.ts';
-import { AdminFixture, POLICY } from './fixture.ts';
+import { AdminFixture } from './fixture.ts';
+import { POLICY } from '../policy.ts';
 
 async function explained(it: AdminFixture, path = '/api/services/web/explain'): Promise<ExplainReport> {
   const response = await it.get(path);

@@ -2,60 +2,13 @@ import { createAdminApp } from '../../src/admin/app.ts';
 import type { AdminDeps, NotReady, ReloadOutcome, UpgradeOutcome } from '../../src/admin/deps.ts';
 import { ManualClock } from '../../src/core/clock.ts';
 import { instance, type Instance } from '../../src/core/instance.ts';
-import type { ServicePolicy } from '../../src/core/policy.ts';
 import { seededRandom } from '../../src/core/random.ts';
 import type { CheckEvidence, TargetEvidence } from '../../src/health/evidence.ts';
 import { Timeline } from '../../src/telemetry/timeline.ts';
 import { Figures } from '../../src/upstream/figures.ts';
 import { Fleet } from '../../src/upstream/fleet.ts';
 import type { Member } from '../../src/upstream/directory.ts';
-
-export const POLICY: ServicePolicy = {
-  hosts: [],
-  balancer: 'p2c',
-  checks: [],
-  breaker: {
-    enabled: true,
-    consecutiveFailures: 5,
-    failureRate: 0.5,
-    minimumAttempts: 20,
-    windowMs: 10_000,
-    openMs: 5000,
-    maxOpenMs: 60_000,
-    failureStatuses: new Set([502, 503, 504]),
-  },
-  retry: { attempts: 2, budget: 0.2, budgetMinPerSecond: 3, maxBodyBytes: 65_536 },
-  availability: {
-    mode: 'strict',
-    panicThreshold: 0.5,
-    minHealthy: 0,
-    panicMode: 'route',
-    maxEjectedShare: 0.5,
-    degradedWeight: 0.5,
-  },
-  fallback: [],
-  outliers: {
-    successRate: 'observe',
-    latency: 'observe',
-    intervalMs: 10_000,
-    minInstances: 5,
-    minRequests: 100,
-    stdevFactor: 1.9,
-    minRateGap: 0.05,
-    latencyFactor: 3,
-    minLatencyGapMs: 100,
-    ejectionMs: 30_000,
-    maxEjectionMs: 300_000,
-  },
-  slowStart: { durationMs: 0, curve: 'linear', minShare: 0.1 },
-  hang: { enabled: true, minWaitMs: 1000, p99Factor: 10, crowd: 5, crowdFactor: 1.5, crowdMinWaitMs: 250 },
-  timeouts: { connectMs: 1000, responseHeadMs: 30_000, bodyIdleMs: 60_000, tunnelIdleMs: 3_600_000 },
-  maxInflightPerInstance: 0,
-  adaptiveLimit: false,
-  queue: { size: 1000, timeoutMs: 1000 },
-  maxIdleConnections: 16,
-  websocket: true,
-};
+import { POLICY } from '../policy.ts';
 
 export interface Settings {
   token?: string;

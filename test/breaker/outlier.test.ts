@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { findOutliers, OutlierSamples } from '../../src/breaker/outlier.ts';
 import type { OutlierPolicy } from '../../src/core/policy.ts';
-import { POLICY } from '../upstream/fleet-harness.ts';
+import { POLICY } from '../policy.ts';
 
 const policy: OutlierPolicy = { ...POLICY.outliers, successRate: 'eject', latency: 'eject' };
 

@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { observeFleet, observeOutliers } from '../../src/gateway/observing.ts';
 import { Timeline, type TimelineEvent } from '../../src/telemetry/timeline.ts';
 import type { Member } from '../../src/upstream/directory.ts';
-import { FleetHarness, POLICY, web } from '../upstream/fleet-harness.ts';
+import { FleetHarness, web } from '../upstream/fleet-harness.ts';
+import { POLICY } from '../policy.ts';
 
 function watched() {
   const harness = new FleetHarness();

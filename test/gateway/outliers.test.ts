@@ -3,7 +3,8 @@ import type { OutlierPolicy, ServicePolicy } from '../../src/core/policy.ts';
 import { parseDuration } from '../../src/core/units.ts';
 import { Outliers } from '../../src/gateway/outliers.ts';
 import type { Member } from '../../src/upstream/directory.ts';
-import { FleetHarness, POLICY, web } from '../upstream/fleet-harness.ts';
+import { FleetHarness, web } from '../upstream/fleet-harness.ts';
+import { POLICY } from '../policy.ts';
 
 const IDS = ['a', 'b', 'c', 'd', 'e', 'f'];
 

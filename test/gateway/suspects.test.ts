@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Suspects } from '../../src/gateway/suspects.ts';
-import { FleetHarness, POLICY } from '../upstream/fleet-harness.ts';
+import { FleetHarness } from '../upstream/fleet-harness.ts';
+import { POLICY } from '../policy.ts';
 
 function setUp({ breakers }: { breakers: boolean }) {
   const harness = new FleetHarness({

@@ -3,7 +3,8 @@ import { Attempt } from '../../src/proxy/attempt.ts';
 import type { ProxyContext, Route } from '../../src/proxy/context.ts';
 import type { PlaceQueues } from '../../src/proxy/place-queue.ts';
 import type { Member } from '../../src/upstream/directory.ts';
-import { FleetHarness, POLICY } from '../upstream/fleet-harness.ts';
+import { FleetHarness } from '../upstream/fleet-harness.ts';
+import { POLICY } from '../policy.ts';
 
 /** A service whose only registered instance is half-open, and who has the next request that cannot be repeated. */
 function pickedFor(fallback: boolean): string {

@@ -21,6 +21,7 @@ import type { Member, ServiceState } from '../../src/upstream/directory.ts';
 import { Figures } from '../../src/upstream/figures.ts';
 import { Pool } from '../../src/upstream/pool.ts';
 import type { View } from '../../src/upstream/view.ts';
+import { POLICY as DEFAULTS } from '../policy.ts';
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
@@ -99,50 +100,10 @@ export function answering(response: string | ((head: string) => string)): Script
 export const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 
 export const POLICY: ServicePolicy = {
-  hosts: [],
+  ...DEFAULTS,
   balancer: 'round-robin',
-  checks: [],
-  breaker: {
-    enabled: true,
-    consecutiveFailures: 5,
-    failureRate: 0.5,
-    minimumAttempts: 20,
-    windowMs: 10_000,
-    openMs: 5000,
-    maxOpenMs: 60_000,
-    failureStatuses: new Set([502, 503, 504]),
-  },
-  retry: { attempts: 2, budget: 0.2, budgetMinPerSecond: 3, maxBodyBytes: 65_536 },
-  availability: {
-    mode: 'strict',
-    panicThreshold: 0.5,
-    minHealthy: 0,
-    panicMode: 'route',
-    maxEjectedShare: 0.5,
-    degradedWeight: 0.5,
-  },
-  fallback: [],
-  outliers: {
-    successRate: 'observe',
-    latency: 'observe',
-    intervalMs: 10_000,
-    minInstances: 5,
-    minRequests: 100,
-    stdevFactor: 1.9,
-    minRateGap: 0.05,
-    latencyFactor: 3,
-    minLatencyGapMs: 100,
-    ejectionMs: 30_000,
-    maxEjectionMs: 300_000,
-  },
-  slowStart: { durationMs: 0, curve: 'linear', minShare: 0.1 },
-  hang: { enabled: true, minWaitMs: 1000, p99Factor: 10, crowd: 5, crowdFactor: 1.5, crowdMinWaitMs: 250 },
   timeouts: { connectMs: 300, responseHeadMs: 2000, bodyIdleMs: 2000, tunnelIdleMs: 5000 },
-  maxInflightPerInstance: 0,
-  adaptiveLimit: false,
-  queue: { size: 1000, timeoutMs: 1000 },
   maxIdleConnections: 16,
-  websocket: true,
 };
 
 export interface GatewayOptions {

@@ -1,7 +1,7 @@
 import { longestFastGapMs } from '../../src/core/check.ts';
 import type { ServicePolicy } from '../../src/core/policy.ts';
 import { type Random, seededRandom } from '../../src/core/random.ts';
-import { POLICY } from '../upstream/fleet-harness.ts';
+import { POLICY } from '../policy.ts';
 import { REGISTRY_TIMES } from './gateway.ts';
 import { gentle, outage, wild } from './scenes.ts';
 import type { Simulation } from './simulation.ts';

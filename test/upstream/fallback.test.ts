@@ -4,7 +4,8 @@ import type { ProbeState } from '../../src/core/health.ts';
 import type { AvailabilityPolicy, ServicePolicy } from '../../src/core/policy.ts';
 import { availability, regimeOf, type Standing } from '../../src/upstream/availability.ts';
 import type { Member } from '../../src/upstream/directory.ts';
-import { FleetHarness, POLICY, web } from './fleet-harness.ts';
+import { FleetHarness, web } from './fleet-harness.ts';
+import { POLICY } from '../policy.ts';
 
 const ID = 'fallback:10.9.9.9:80';
 const FALLBACK = [{ host: '10.9.9.9', port: 80 }];

@@ -6,7 +6,8 @@ import { type Outcome, OUTCOMES } from '../../src/core/outcome.ts';
 import type { ServicePolicy } from '../../src/core/policy.ts';
 import type { Permit } from '../../src/breaker/breaker.ts';
 import type { Member } from '../../src/upstream/directory.ts';
-import { FleetHarness, POLICY, web } from './fleet-harness.ts';
+import { FleetHarness, web } from './fleet-harness.ts';
+import { POLICY } from '../policy.ts';
 
 const SERVICES = ['web', 'api'];
 const IDS = ['a', 'b', 'c', 'd', 'e', 'f'];

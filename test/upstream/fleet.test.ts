@@ -2,7 +2,8 @@ import { BreakerGate } from '../../src/breaker/gate.ts';
 import { describe, expect, it } from 'vitest';
 import type { ServicePolicy } from '../../src/core/policy.ts';
 import type { Member } from '../../src/upstream/directory.ts';
-import { FleetHarness, POLICY, web } from './fleet-harness.ts';
+import { FleetHarness, web } from './fleet-harness.ts';
+import { POLICY } from '../policy.ts';
 
 const reject: ServicePolicy = { ...POLICY, availability: { ...POLICY.availability, panicMode: 'reject' } };
 

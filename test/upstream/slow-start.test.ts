@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import type { ServicePolicy, SlowStartPolicy } from '../../src/core/policy.ts';
 import type { Member } from '../../src/upstream/directory.ts';
 import { rampShare } from '../../src/upstream/slow-start.ts';
-import { FleetHarness, POLICY, web } from './fleet-harness.ts';
+import { FleetHarness, web } from './fleet-harness.ts';
+import { POLICY } from '../policy.ts';
 
 const RAMP: SlowStartPolicy = { durationMs: 10_000, curve: 'linear', minShare: 0.1 };
 const slow: ServicePolicy = { ...POLICY, slowStart: RAMP };

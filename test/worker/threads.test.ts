@@ -12,7 +12,7 @@ import type { Failing } from '../../src/worker/failing.ts';
 import { DataThreads, ThreadBarrier, type ThreadListener } from '../../src/worker/threads.ts';
 import { load } from '../config/load-text.ts';
 import { eventually, pause } from '../e2e/world.ts';
-import { POLICY } from '../upstream/fleet-harness.ts';
+import { POLICY } from '../policy.ts';
 
 /** Real threads, with real sockets, of a fleet in this process. */
 class World {
