@@ -11,24 +11,23 @@ const METER_INDEX: readonly number[] = METHODS.map((name) => METER_METHODS.index
 export class Account {
   /** `clock.now()` of its head. */
   beganMs = 0;
-  /** Time spent on attempts. */
-  upstreamMs = 0;
   /** That the client got; 0 = none yet. */
   status = 0;
   bytesIn = 0;
   bytesOut = 0;
   readonly #context: ProxyContext;
+  readonly #attempt: Attempt;
   #access: AccessEntry | undefined;
   #durationMs = 0;
   #overheadMs = 0;
 
-  constructor(context: ProxyContext) {
+  constructor(context: ProxyContext, attempt: Attempt) {
     this.#context = context;
+    this.#attempt = attempt;
   }
 
   begin(nowMs: number): void {
     this.beganMs = nowMs;
-    this.upstreamMs = 0;
     this.status = 0;
     this.bytesIn = 0;
     this.bytesOut = 0;
@@ -49,20 +48,15 @@ export class Account {
   close(route: Route | undefined, method: number, streamed: boolean, nowMs: number): void {
     this.#durationMs = nowMs - this.beganMs;
     // What neither instance nor client took. Of a body that came in pieces only they know how long it took.
-    this.#overheadMs = streamed ? 0 : Math.max(0, this.#durationMs - this.upstreamMs);
+    this.#overheadMs = streamed ? 0 : Math.max(0, this.#durationMs - this.#attempt.upstreamMs);
     const meters = route?.meters ?? this.#context.strayMeters;
     meters.request(METER_INDEX[method] as MethodIndex, this.status, this.#durationMs, this.#overheadMs);
   }
 
   /** Obligation: after `close`, and only where there is an access log. */
-  log(
-    client: string,
-    requestId: string,
-    route: Route | undefined,
-    attempt: Attempt,
-    failure: FailureKind | undefined,
-  ): void {
+  log(client: string, requestId: string, route: Route | undefined, failure: FailureKind | undefined): void {
     const { fleet, accessLog } = this.#context;
+    const attempt = this.#attempt;
     const access = this.#access;
     if (!access) return;
     access.complete(client, requestId, {
@@ -72,7 +66,7 @@ export class Account {
       failure,
       attempts: attempt.count,
       durationMs: this.#durationMs,
-      upstreamMs: this.upstreamMs,
+      upstreamMs: attempt.upstreamMs,
       overheadMs: this.#overheadMs,
       bytesIn: this.bytesIn,
       bytesOut: this.bytesOut,

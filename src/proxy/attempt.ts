@@ -21,6 +21,8 @@ export class Attempt {
   /** Instance of the current or the last attempt; -1 = none was made. */
   slot = -1;
   beganMs = 0;
+  /** Time spent on all of them, each up to its response head or its failure. */
+  upstreamMs = 0;
   sent: Sent = 'nothing';
   /** The connection had served other requests before. */
   reused = false;
@@ -44,6 +46,7 @@ export class Attempt {
   reset(): void {
     this.count = 0;
     this.slot = -1;
+    this.upstreamMs = 0;
     this.#triedCount = 0;
     this.#next = -1;
   }
@@ -167,8 +170,8 @@ export class Attempt {
       responseBegan: this.upstream?.client.responseBegan ?? false,
       attemptsLeft: route.service.policy.retry.attempts + 1 - this.count + (moved ? 1 : 0),
     });
-    this.drop();
-    this.settle(route, outcome);
+    this.upstreamMs += nowMs - this.beganMs;
+    this.breakOff(route, outcome);
     if (!safe || !this.#passOverRefusing(route)) return false;
     // An ejection moves what waits in any case; it counts against those who come later.
     if (moved) route.budget.charge();
@@ -199,11 +202,12 @@ export class Attempt {
     return false;
   }
 
-  /** Its response head has come, at `nowMs`. Returns how long that took, milliseconds. */
-  answered(route: Route, status: number, nowMs: number): number {
+  /** Its response head has come, at `nowMs`. */
+  answered(route: Route, status: number, nowMs: number): void {
     const { figures } = this.#context;
     const { service } = route;
     const tookMs = nowMs - this.beganMs;
+    this.upstreamMs += tookMs;
     figures.answered(this.slot, tookMs, nowMs);
     if (service.policy.adaptiveLimit) {
       if (status === 429 || status === 503) overload(figures, this.slot, nowMs);
@@ -216,7 +220,12 @@ export class Attempt {
       const late = outcome === 'success' && tookMs > trialLimitMs(service, figures);
       this.judge(route, late ? 'timeout' : outcome);
     }
-    return tookMs;
+  }
+
+  /** It goes no further: its connection is closed, and what it held is given back. */
+  breakOff(route: Route | undefined, outcome: Outcome): void {
+    this.drop();
+    this.settle(route, outcome);
   }
 
   /** The response has ended. */

@@ -1,9 +1,8 @@
 import { FAILURES, type FailureKind } from '../core/failure.ts';
 import { LazyTimer } from '../core/lazy-timer.ts';
 import type { Outcome } from '../core/outcome.ts';
-import { isOwnShortage } from '../core/socket-budget.ts';
 import { Output, type OutputKind } from '../http1/body-reader.ts';
-import type { ClientConnection, ResponseHandler } from '../http1/client-connection.ts';
+import type { ClientConnection } from '../http1/client-connection.ts';
 import type { Refusal } from '../http1/refusal.ts';
 import { Method, type RequestHead } from '../http1/request-head.ts';
 import type { ResponseHead } from '../http1/response-head.ts';
@@ -12,23 +11,14 @@ import type { PooledConnection } from '../upstream/pool.ts';
 import { Account } from './account.ts';
 import { Attempt } from './attempt.ts';
 import type { ProxyContext, Route } from './context.ts';
+import { Delivery, type Sender, type Waits } from './delivery.ts';
 import { IncomingResponse } from './incoming-response.ts';
 import { OutgoingRequest } from './outgoing-request.ts';
-import type { PlaceQueues, PlaceSeeker } from './place-queue.ts';
-import { failureOf, renderReply, retryAfterSeconds, unpicked } from './reply.ts';
+import { renderReply, retryAfterSeconds } from './reply.ts';
 import { RouteMemo } from './route-memo.ts';
 import { Tunnel } from './tunnel.ts';
-import type { Waiter, WaitingList } from './waiting.ts';
 
-const Phase = { idle: 0, reading: 1, queued: 2, connecting: 3, waiting: 4, streaming: 5, tunnel: 6 } as const;
-
-/** Where the exchanges of one thread wait. */
-export interface Waits {
-  /** For a response head. */
-  readonly waiting: WaitingList<Exchange>;
-  /** For a place on an instance. */
-  readonly queues: PlaceQueues;
-}
+const Phase = { idle: 0, unanswered: 1, streaming: 2, tunnel: 3 } as const;
 
 /**
  * One request after another on one client connection:
@@ -37,19 +27,17 @@ export interface Waits {
  * 2. Rewrite: the head that every attempt sends.
  * 3. Pick: a balancer's choice that its breaker lets through.
  * 4. Connect: a pooled connection, or a new one.
- * 5. Send: head and body; the body is kept while a retry may need it.
+ * 5. Send: head and body; the body is kept while a retry may need it. These three are the `Delivery`.
  * 6. Response: its head to the client; from here on there is no retry.
  * 7. Stream: the response body, with backpressure.
  * 8. Settle: breaker, figures, pool, meters, log.
  */
-export class Exchange extends LazyTimer implements RequestHandler, ResponseHandler, Waiter, PlaceSeeker {
+export class Exchange extends LazyTimer implements RequestHandler, Sender {
   connection!: ServerConnection;
-  waitingAt = -1;
   /** Set by the owner of the connection. */
   onClosed: (() => void) | undefined;
+  readonly delivery: Delivery;
   readonly #context: ProxyContext;
-  readonly #waiting: WaitingList<Exchange>;
-  readonly #queues: PlaceQueues;
   readonly #memo: RouteMemo;
   readonly #request: OutgoingRequest;
   readonly #attempt: Attempt;
@@ -62,37 +50,22 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
   #answeredMs = 0;
   #tunnel: Tunnel | undefined;
 
-  constructor(context: ProxyContext, { waiting, queues }: Waits) {
+  constructor(context: ProxyContext, waits: Waits) {
     super(context.wheel);
+    const request = new OutgoingRequest(context);
+    const attempt = new Attempt(context, waits.queues);
     this.#context = context;
-    this.#waiting = waiting;
-    this.#queues = queues;
     this.#memo = new RouteMemo(context.router);
-    this.#request = new OutgoingRequest(context);
-    this.#attempt = new Attempt(context, queues);
+    this.#request = request;
+    this.#attempt = attempt;
+    this.delivery = new Delivery(context, { sender: this, request, attempt, waits });
     this.#response = new IncomingResponse(context);
-    this.#account = new Account(context);
-  }
-
-  get waitingOn(): number {
-    return this.#attempt.slot;
-  }
-
-  get answerDue(): boolean {
-    return this.#attempt.sent !== 'partial';
-  }
-
-  get isTrial(): boolean {
-    return this.#attempt.isTrial;
-  }
-
-  get attemptBeganMs(): number {
-    return this.#attempt.beganMs;
+    this.#account = new Account(context, attempt);
   }
 
   #begin(method: number): void {
     this.#context.requests++;
-    this.#phase = Phase.reading;
+    this.#phase = Phase.unanswered;
     this.#account.begin(this.#context.clock.now());
     this.#request.begin(method);
     this.#attempt.reset();
@@ -118,172 +91,57 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
       return;
     }
     route.budget.deposit();
+    this.delivery.begin(route, this.#account.beganMs);
     if (!this.#request.hasBody) return;
     this.#request.keepBody(route.service.policy.retry.maxBodyBytes);
     // A client that waits for 100 sends nothing before the instance has seen the head.
-    if (head.expectsContinue) this.#tryNext();
+    if (head.expectsContinue) this.delivery.tryNext();
   }
 
   onRequestBody(buffer: Buffer, start: number, end: number): void {
     this.#account.bytesIn += end - start;
-    switch (this.#phase) {
-      case Phase.reading:
-        this.#request.arrive(buffer, start, end);
-        this.#tryNext();
-        this.#request.endArrival(this.#isHeld);
-        break;
-      case Phase.queued:
-      case Phase.connecting:
-        if (!this.#request.keep(buffer, start, end)) this.connection.pauseBody();
-        break;
-      case Phase.waiting:
-      case Phase.streaming:
-        if (!this.#request.sendBody(this.#upstream.client.transport, buffer, start, end)) this.#holdBack();
-        break;
-      default:
-      // Answered already: what still comes is dropped.
-    }
+    // Answered already: what still comes is dropped.
+    if (this.#phase === Phase.unanswered) this.delivery.bringBody(buffer, start, end);
+    else if (this.#phase === Phase.streaming) this.#sendBody(buffer, start, end);
   }
 
-  /** What comes of the body has to wait. */
-  get #isHeld(): boolean {
-    return this.#phase === Phase.queued || this.#phase === Phase.connecting;
-  }
-
-  onRequestEnd(): void {
-    this.#request.ended = true;
-    if (this.#phase === Phase.reading) this.#tryNext();
-    else if (this.#phase === Phase.waiting) this.#awaitResponse();
-  }
-
-  // Steps 3 and 4.
-  #tryNext(): void {
-    // First come, first served.
-    if (this.#queues.isWaitedFor((this.#route as Route).service) || !this.#tryPlace()) this.#waitForPlace();
-  }
-
-  /** False where every instance has as many requests as it may. */
-  #tryPlace(): boolean {
-    const route = this.#route as Route;
-    const attempt = this.#attempt;
-    const { replayable } = this.#request;
-    // The first attempt of a request without a body begins in the turn of its head.
-    const first = attempt.count === 0;
-    const atOnce = first && !this.#request.hasBody && this.#phase !== Phase.queued;
-    const nowMs = atOnce ? this.#account.beganMs : this.#context.clock.now();
-    const member = attempt.begin(route, replayable && first, nowMs);
-    if (member === 'crowded') return false;
-    this.#leaveQueue();
-    if (member === 'none') {
-      const failure = unpicked(route.service.view);
-      this.#fail(failure.kind, failure.detail);
-      return true;
-    }
-    this.#waiting.add(this);
-    if (attempt.connect(!replayable, this.#onConnected)) this.#send();
-    else this.#awaitConnection();
-    return true;
-  }
-
-  #waitForPlace(): void {
-    const { service, meters } = this.#route as Route;
-    if (!this.#queues.join(service, this)) {
-      meters.queueRejected('full');
-      this.#fail('overloaded', 'every instance has as many requests as it may, and as many wait as may');
-      return;
-    }
-    meters.queued(1);
-    this.#phase = Phase.queued;
-    this.setDeadline(this.#context.clock.now() + service.policy.queue.timeoutMs);
-  }
-
-  takePlace(): boolean {
-    return this.#tryPlace();
-  }
-
-  /** Whatever has become of its wait. */
-  #leaveQueue(): void {
-    if (this.#phase !== Phase.queued) return;
-    const { service, meters } = this.#route as Route;
-    this.#phase = Phase.reading;
-    this.#queues.leave(service, this);
-    meters.queued(-1);
-  }
-
-  #awaitConnection(): void {
-    this.#phase = Phase.connecting;
-    this.setDeadline(this.#context.clock.now() + this.#timeouts.connectMs);
-  }
-
-  readonly #onConnected = (code: string | undefined): void => {
-    if (code === undefined) this.#send();
-    else if (isOwnShortage(code)) this.#ranOut(code);
-    else this.#attemptFailed('connect-failed', code);
-  };
-
-  /** No socket for a connection: whoever was picked had no part in it, and nobody else would fare better. */
-  #ranOut(code: string): void {
-    this.clearDeadline();
-    this.#attempt.drop();
-    this.#attempt.settle(this.#route, 'cancelled');
-    this.#fail('overloaded', `the gateway has no socket left for a connection to an instance (${code})`);
-  }
-
-  // Step 5.
-  #send(): void {
-    const { client } = this.#upstream;
-    const request = this.#request;
-    this.#phase = Phase.waiting;
-    this.#attempt.sent = 'partial';
-    client.begin(this, request.method === Method.head);
-    const taken = request.send(client);
-    if (request.ended) this.#awaitResponse();
-    // Without a body, onRequestEnd follows in this very turn.
-    else if (taken) this.#goOnReading();
-    else this.#holdBack();
-  }
-
-  /** The instance takes no more of the body for now. */
-  #holdBack(): void {
+  /** The instance answers before it has had all of the request. */
+  #sendBody(buffer: Buffer, start: number, end: number): void {
+    if (this.#request.sendBody(this.#upstream.client.transport, buffer, start, end)) return;
     this.connection.pauseBody();
     this.#expectBody();
   }
 
-  #goOnReading(): void {
-    if (this.#phase === Phase.waiting ? !this.#request.ended : this.connection.transport.writing) this.clearDeadline();
-    this.connection.resumeBody();
-  }
-
-  #awaitResponse(): void {
-    this.#attempt.sent = 'complete';
-    const sinceMs = this.#request.hasBody ? this.#context.clock.now() : this.#attempt.beganMs;
-    this.setDeadline(sinceMs + this.#timeouts.responseHeadMs);
+  onRequestEnd(): void {
+    this.#request.ended = true;
+    this.delivery.requestEnded();
   }
 
   onRequestDrain(): void {
-    if (this.#tunnel) this.#tunnel.instanceDrained();
-    else this.#goOnReading();
+    if (this.#tunnel) {
+      this.#tunnel.instanceDrained();
+    } else if (this.#phase === Phase.streaming) {
+      if (this.connection.transport.writing) this.clearDeadline();
+      this.connection.resumeBody();
+    } else this.delivery.goOn();
   }
 
   onInformational(head: ResponseHead, buffer: Buffer): void {
-    if (this.#response.oldClient || this.#phase !== Phase.waiting) return;
+    if (this.#response.oldClient || this.#phase !== Phase.unanswered) return;
     this.#response.informational(head, buffer, this.connection.transport);
   }
 
   // Step 6.
   onResponse(head: ResponseHead, buffer: Buffer): OutputKind {
     const { clock, stopping } = this.#context;
-    const attempt = this.#attempt;
     if (head.status === 101 && !(this.#request.websocket && head.switchesToWebsocket)) {
-      this.#attemptFailed('protocol-error', 'an upgrade that was not asked for');
+      this.delivery.failed('protocol-error', 'an upgrade that was not asked for');
       return Output.wire;
     }
     this.#answeredMs = clock.now();
     this.#account.status = head.status;
-    this.#account.upstreamMs += attempt.answered(this.#route as Route, head.status, this.#answeredMs);
-    this.#waiting.answered(this);
+    this.delivery.answered(head.status, this.#answeredMs);
     this.#phase = Phase.streaming;
-    this.clearDeadline();
     const output = this.#response.head(head, buffer, !this.#keepAlive || !this.#request.ended || stopping);
     if (head.status === 101) this.#beginTunnel();
     return output;
@@ -370,11 +228,9 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
     const route = this.#route;
     if (failure === 'client-gone') account.status = FAILURES[failure].status;
     account.close(route, this.#request.method, this.#response.streamed, nowMs);
-    if (context.accessLog)
-      account.log(this.connection.transport.remoteAddress, this.#requestId, route, this.#attempt, failure);
+    if (context.accessLog) account.log(this.connection.transport.remoteAddress, this.#requestId, route, failure);
     context.requests--;
-    this.#waiting.remove(this);
-    this.#leaveQueue();
+    this.delivery.end();
     this.#phase = Phase.idle;
     this.clearDeadline();
     this.#request.release(this.#attempt.count > 1);
@@ -383,84 +239,33 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
   }
 
   // What can go wrong on the way.
-  onResponseFailed(kind: 'reset' | 'protocol', reason: string): void {
-    const outcome = kind === 'reset' ? 'reset' : 'protocol-error';
-    const { reused, upstream } = this.#attempt;
-    // What waits for the end of the turn has not left: then even a request that may not be repeated can go elsewhere.
-    const harmless = this.#request.replayable || upstream?.client.transport.batch !== undefined;
-    const stale = kind === 'reset' && reused && !upstream?.client.responseBegan && harmless;
-    if (kind === 'reset' && !stale) this.#attempt.knock();
-    if (this.#tunnel) this.#endTunnel();
-    else if (stale) this.#reconnect();
-    else if (this.#phase !== Phase.streaming) this.#attemptFailed(outcome, reason);
-    else this.#breakOff(outcome, kind === 'reset' ? 'upstream-reset' : 'upstream-protocol');
+  onUndelivered(kind: FailureKind, detail: string): void {
+    this.#fail(kind, detail);
   }
 
-  /** The instance closed an idle connection as we took it: nobody's failure, and no other instance is needed. */
-  #reconnect(): void {
-    this.#attempt.connectAnew(this.#onConnected);
-    this.#awaitConnection();
+  onResponseFailed(kind: 'reset' | 'protocol', reason: string): void {
+    if (this.#phase === Phase.unanswered) {
+      this.delivery.broken(kind, reason);
+      return;
+    }
+    if (kind === 'reset') this.#attempt.knock();
+    if (this.#tunnel) this.#endTunnel();
+    else if (kind === 'reset') this.#breakOff('reset', 'upstream-reset');
+    else this.#breakOff('protocol-error', 'upstream-protocol');
   }
 
   /** Half an answer is out: the client must see that it is half. */
   #breakOff(outcome: Outcome, kind: FailureKind): void {
-    this.#attempt.drop();
-    this.#attempt.settle(this.#route, outcome);
+    this.#attempt.breakOff(this.#route, outcome);
     this.#response.drop();
     this.connection.abort();
     this.#finish(kind, false);
   }
 
-  /** The attempt came to nothing before a response head: another one, or an answer of our own. */
-  #attemptFailed(outcome: Outcome, reason: string, moved = false): void {
-    const route = this.#route as Route;
-    const nowMs = this.#context.clock.now();
-    this.#account.upstreamMs += nowMs - this.#attempt.beganMs;
-    this.clearDeadline();
-    this.#waiting.remove(this);
-    this.#phase = Phase.reading;
-    if (this.#attempt.failed(route, this.#request, outcome, moved, nowMs)) {
-      this.#tryNext();
-      return;
-    }
-    const failure = failureOf(outcome, reason);
-    this.#fail(failure.kind, failure.detail);
-  }
-
-  /** The instance is being ejected: an attempt that still waits on it moves on where that does no harm. */
-  moveOff(): void {
-    if (this.#movable) this.#attemptFailed('cancelled', 'ejected', true);
-  }
-
-  /** The trial has taken too long already: whatever comes of it, it has failed. */
-  failTrial(): void {
-    if (this.#movable) this.#attemptFailed('timeout', 'timeout', true);
-    else this.#attempt.judge(this.#route, 'timeout');
-  }
-
-  get #movable(): boolean {
-    if (this.waitingAt < 0 || !(this.#phase === Phase.connecting || this.#request.replayable)) return false;
-    return this.#attempt.othersLeft(this.#route as Route);
-  }
-
   protected override onDeadline(): void {
-    switch (this.#phase) {
-      case Phase.queued:
-        this.#route?.meters.queueRejected('timeout');
-        this.#fail('overloaded', 'every instance has as many requests as it may, and none came free in time');
-        break;
-      case Phase.connecting:
-        this.#attemptFailed('connect-failed', 'ETIMEDOUT');
-        break;
-      case Phase.waiting:
-        this.#attemptFailed('timeout', 'timeout');
-        break;
-      case Phase.streaming:
-        if (this.connection.transport.writing) this.#breakOff('cancelled', 'client-gone');
-        else this.#breakOff('timeout', 'upstream-timeout');
-        break;
-      default:
-    }
+    if (this.#phase !== Phase.streaming) return;
+    if (this.connection.transport.writing) this.#breakOff('cancelled', 'client-gone');
+    else this.#breakOff('timeout', 'upstream-timeout');
   }
 
   onRefused(refusal: Refusal | undefined, answered: boolean): void {
@@ -477,8 +282,7 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
       return;
     }
     // The head may be with an instance already: its connection must never be used again.
-    this.#attempt.drop();
-    this.#attempt.settle(this.#route, 'cancelled');
+    this.#attempt.breakOff(this.#route, 'cancelled');
     this.#keepAlive = false;
     this.#fail(kind, refusal?.detail ?? 'the request did not come in time', refusal?.status);
   }
@@ -487,8 +291,7 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
     if (this.#tunnel) {
       this.#endTunnel();
     } else if (this.#phase !== Phase.idle) {
-      this.#attempt.drop();
-      this.#attempt.settle(this.#route, 'cancelled');
+      this.#attempt.breakOff(this.#route, 'cancelled');
       this.#finish('client-gone', false);
     }
   }
@@ -499,6 +302,7 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
 
   onConnectionClosed(): void {
     this.releaseTimer();
+    this.delivery.releaseTimer();
     this.#memo.forget();
     this.onClosed?.();
   }
@@ -543,8 +347,7 @@ export class Exchange extends LazyTimer implements RequestHandler, ResponseHandl
     tunnel.close();
     this.#account.bytesIn += tunnel.bytesIn;
     this.#account.bytesOut += tunnel.bytesOut;
-    this.#attempt.drop();
-    this.#attempt.settle(this.#route, 'success');
+    this.#attempt.breakOff(this.#route, 'success');
     this.#finish(undefined, false);
   }
 

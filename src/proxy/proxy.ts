@@ -4,6 +4,7 @@ import { ServerConnection, type ServerConnectionOptions } from '../http1/server-
 import type { RoutedMember } from '../upstream/directory.ts';
 import type { ProxyContext } from './context.ts';
 import { isTrusted, reportRefusing } from './evidence.ts';
+import type { Delivery } from './delivery.ts';
 import { Exchange } from './exchange.ts';
 import { findHanging } from './hang.ts';
 import { PlaceQueues } from './place-queue.ts';
@@ -33,7 +34,7 @@ const STALL_REST_MS = 1000;
 export class Proxy {
   readonly #options: ProxyOptions;
   readonly #exchanges = new Set<Exchange>();
-  readonly #waiting: WaitingList<Exchange>;
+  readonly #waiting: WaitingList<Delivery>;
   readonly #queues: PlaceQueues;
   readonly #listeners: Listener[] = [];
   #stopHangCheck: () => void;
@@ -92,7 +93,7 @@ export class Proxy {
   /** The attempts that still wait on this instance move to another one, where that does no harm. */
   moveOff(member: Pick<RoutedMember, 'slot'>): void {
     const waiting = this.#waiting.all.filter(({ waitingOn }) => waitingOn === member.slot);
-    for (const exchange of waiting) exchange.moveOff();
+    for (const delivery of waiting) delivery.moveOff();
   }
 
   /**
@@ -160,7 +161,7 @@ export class Proxy {
     const { clock, fleet, figures } = this.#options.context;
     const { members } = fleet;
     const found = findHanging({ waiting: this.#waiting, nowMs: clock.now(), members, figures });
-    for (const exchange of found.lateTrials) exchange.failTrial();
+    for (const delivery of found.lateTrials) delivery.failTrial();
     for (const { slot, cause } of found.hanging) {
       const member = members[slot];
       if (member && this.#options.onHanging(member, cause)) this.moveOff(member);

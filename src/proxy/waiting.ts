@@ -1,4 +1,4 @@
-/** An exchange whose attempt awaits a response head. */
+/** Whose attempt awaits a response head. */
 export interface Waiter {
   /** Slot of the instance. */
   readonly waitingOn: number;

@@ -5,6 +5,7 @@ import { ServerConnection, type ServerConnectionOptions } from '../../src/http1/
 import { Stage } from '../../src/http1/stage.ts';
 import { WriteBatch } from '../../src/http1/write-batch.ts';
 import type { ProxyContext } from '../../src/proxy/context.ts';
+import type { Delivery } from '../../src/proxy/delivery.ts';
 import { Exchange } from '../../src/proxy/exchange.ts';
 import { PlaceQueues } from '../../src/proxy/place-queue.ts';
 import { WaitingList } from '../../src/proxy/waiting.ts';
@@ -46,7 +47,7 @@ export class MemoryGateway {
   readonly instances: InstanceSide[] = [];
   readonly clients = new Set<ClientSide>();
   readonly #base: TestGateway;
-  readonly #waiting: WaitingList<Exchange>;
+  readonly #waiting: WaitingList<Delivery>;
   readonly #queues = new PlaceQueues(this.clock);
   readonly #connection: ServerConnectionOptions;
 

@@ -185,7 +185,7 @@ export class Simulation {
     else if (what < 0.85) this.#drainSome();
     else if (what < 0.87) this.#misbehave();
     else if (what < 0.89) this.#abort(oneOf(random, this.#clients));
-    else if (what < 0.9) oneOf(random, this.#clients).side.exchange.moveOff();
+    else if (what < 0.9) oneOf(random, this.#clients).side.exchange.delivery.moveOff();
     else if (what < 0.91) this.#gateway.clock.advance(within(random, 3000));
     else await this.#gateway.turn();
     this.#noticeInstances();
