@@ -1,6 +1,7 @@
 import type { Clock } from '../core/clock.ts';
 import { LazyTimer } from '../core/lazy-timer.ts';
 import type { TimingWheel } from '../core/wheel.ts';
+import { BodyPace, type PaceLimits } from './body-pace.ts';
 import { BodyReader, type BodySink, Output } from './body-reader.ts';
 import { Framing } from './framing.ts';
 import { type HeadLimits, INCOMPLETE, REFUSED } from './head.ts';
@@ -37,7 +38,7 @@ export interface RequestHandler {
   onConnectionClosed(): void;
 }
 
-export interface ServerConnectionOptions {
+export interface ServerConnectionOptions extends PaceLimits {
   readonly clock: Clock;
   readonly wheel: TimingWheel;
   readonly limits: HeadLimits;
@@ -45,11 +46,6 @@ export interface ServerConnectionOptions {
   readonly requestHeadMs: number;
   /** Between a response and the next request; also before the first one. */
   readonly keepAliveMs: number;
-  /** A request body may rest for this long, while it is not we who hold it back. */
-  readonly bodyIdleMs: number;
-  /** After `bodyGraceMs`, a body must have come at this rate on average; 0 = at any. */
-  readonly bodyMinBytesPerSecond: number;
-  readonly bodyGraceMs: number;
 }
 
 const State = { idle: 0, head: 1, body: 2, wait: 3, tunnel: 4, linger: 5, closed: 6 } as const;
@@ -71,6 +67,7 @@ export class ServerConnection extends LazyTimer implements TransportSink, BodySi
   readonly #options: ServerConnectionOptions;
   readonly #handler: RequestHandler;
   readonly #body = new BodyReader();
+  readonly #pace: BodyPace;
   #state: number = State.idle;
   #held: Buffer | undefined;
   #heldEnd = 0;
@@ -82,16 +79,12 @@ export class ServerConnection extends LazyTimer implements TransportSink, BodySi
   #last = false;
   #closeNext = false;
   #lingered = 0;
-  /** When the body began; moved on by the time for which it was held back. */
-  #bodyBeganMs = 0;
-  #bodySeenBytes = 0;
-  #bodySeenMs = 0;
-  #pausedMs = 0;
 
   constructor(options: ServerConnectionOptions, handler: RequestHandler) {
     super(options.wheel);
     this.#options = options;
     this.#handler = handler;
+    this.#pace = new BodyPace(options);
   }
 
   /** Begins to serve. */
@@ -119,14 +112,14 @@ export class ServerConnection extends LazyTimer implements TransportSink, BodySi
   pauseBody(): void {
     if (this.#paused || this.#state === State.closed) return;
     this.#paused = true;
-    this.#pausedMs = this.#options.clock.now();
+    this.#pace.pause(this.#options.clock.now());
     this.transport.pause();
   }
 
   resumeBody(): void {
     if (!this.#paused || this.#state === State.closed) return;
     this.#paused = false;
-    if (this.#state === State.body) this.#goOnTiming();
+    if (this.#state === State.body) this.setDeadline(this.#pace.resume(this.#options.clock.now()));
     this.transport.resume();
   }
 
@@ -299,7 +292,7 @@ export class ServerConnection extends LazyTimer implements TransportSink, BodySi
       if (this.#state === State.wait) this.#handler.onRequestEnd();
     } else {
       this.#state = State.body;
-      this.#beginTiming();
+      this.setDeadline(this.#pace.begin(this.#options.clock.now()));
       this.#handler.onRequest(requestHead, buffer);
     }
     return parsed;
@@ -320,38 +313,10 @@ export class ServerConnection extends LazyTimer implements TransportSink, BodySi
     return stop;
   }
 
-  #beginTiming(): void {
-    const nowMs = this.#options.clock.now();
-    this.#bodyBeganMs = nowMs;
-    this.#bodySeenMs = nowMs;
-    this.#bodySeenBytes = 0;
-    this.setDeadline(nowMs + Math.min(this.#options.bodyIdleMs, this.#options.bodyGraceMs));
-  }
-
-  /** After a pause of our own, which must not count against the client. */
-  #goOnTiming(): void {
-    const nowMs = this.#options.clock.now();
-    this.#bodyBeganMs += nowMs - this.#pausedMs;
-    this.#bodySeenMs = nowMs;
-    this.setDeadline(nowMs + Math.min(this.#options.bodyIdleMs, this.#options.bodyGraceMs));
-  }
-
-  /** RFC 9110 does not bound how slow a body may be; Slowloris' sisters live on that. */
   #checkBody(nowMs: number): void {
-    const { bodyIdleMs, bodyMinBytesPerSecond, bodyGraceMs } = this.#options;
-    const bytes = this.#body.contentBytes;
-    if (bytes !== this.#bodySeenBytes) {
-      this.#bodySeenBytes = bytes;
-      this.#bodySeenMs = nowMs;
-    }
-    const ageMs = nowMs - this.#bodyBeganMs;
-    const tooSlow = ageMs >= bodyGraceMs && bytes < (bodyMinBytesPerSecond * ageMs) / 1000;
-    const restingMs = nowMs - this.#bodySeenMs;
-    if (!this.#paused && (tooSlow || restingMs >= bodyIdleMs)) {
-      this.#refuse(undefined, true);
-      return;
-    }
-    this.setDeadline(nowMs + Math.min(bodyIdleMs - (this.#paused ? 0 : restingMs), bodyGraceMs));
+    const nextMs = this.#pace.look(nowMs, this.#body.contentBytes, this.#paused);
+    if (nextMs === undefined) this.#refuse(undefined, true);
+    else this.setDeadline(nextMs);
   }
 
   #refuse(refusal: Refusal | undefined, answered: boolean): void {
