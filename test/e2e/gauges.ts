@@ -1,4 +1,6 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { expect } from 'vitest';
+import { eventually, type GatewayProcess } from './world.ts';
 
 /** Sum of the series of `/metrics` whose name and labels begin so; 0 where there is none. */
 export async function metric(gateway: { readonly admin: string }, series: string): Promise<number> {
@@ -36,4 +38,35 @@ export function residentBytes(pid: number): number {
 export function quantile(values: readonly number[], share: number): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
+}
+
+/** Waits until no client is connected and no connection to an instance is kept; then nothing may be in flight. */
+export async function atRest(gateway: GatewayProcess, service: string): Promise<void> {
+  await eventually('no client is connected', async () => (await clientConnections(gateway)) === 0);
+  await eventually('no connection to an instance is left', async () => {
+    return (await metric(gateway, 'fairlead_connections{side="upstream"')) === 0;
+  });
+  const { instances } = await gateway.explain(service);
+  expect(instances.map(({ inflight }) => inflight)).toEqual(instances.map(() => 0));
+}
+
+/** TCP connections of a process that the other side has closed and it has not: CLOSE_WAIT, 08 in the kernel's table. */
+export function closeWaiting(pid: number): number {
+  const own = new Set<string>();
+  for (const fd of readdirSync(`/proc/${pid}/fd`)) {
+    try {
+      const inode = /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1];
+      if (inode !== undefined) own.add(inode);
+    } catch (error) {
+      // Closed since it was listed.
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    }
+  }
+  let count = 0;
+  for (const table of ['tcp', 'tcp6'])
+    for (const line of readFileSync(`/proc/${pid}/net/${table}`, 'latin1').split('\n').slice(1)) {
+      const fields = line.trim().split(/\s+/);
+      if (fields[3] === '08' && own.has(fields[9] ?? '')) count++;
+    }
+  return count;
 }

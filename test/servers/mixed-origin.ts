@@ -62,7 +62,8 @@ function serve(): Promise<number> {
     socket.pipe(socket);
   });
   return new Promise((resolve) => {
-    server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port));
+    // On every address of loopback: one process stands for many instances.
+    server.listen(0, '0.0.0.0', () => resolve((server.address() as AddressInfo).port));
   });
 }
 
