@@ -47,11 +47,19 @@ export class Lab {
   async startPeer(peer: Peer, maxConnections: number): Promise<RunningPeer> {
     this.#origin ??= await startOrigin(this.#children, join(this.#dir, 'origin'));
     const originPorts = this.#origin.ports;
-    const [port = 0, secondPort = 0] = await freePorts(2);
+    const [port = 0, secondPort = 0, registryPort = 0] = await freePorts(3);
     this.#peersStarted += 1;
     const dir = join(this.#dir, `${peer.name}-${this.#peersStarted}`);
     mkdirSync(dir);
-    const launch = peer.launch({ port, secondPort, originPorts, dir, maxConnections, threads: this.#threads });
+    const launch = peer.launch({
+      port,
+      secondPort,
+      registryPort,
+      originPorts,
+      dir,
+      maxConnections,
+      threads: this.#threads,
+    });
     if (!launch) {
       return {
         name: peer.name,

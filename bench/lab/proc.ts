@@ -47,6 +47,29 @@ export function cpuSeconds(pids: readonly number[]): number {
   return ticks / TICKS_PER_SECOND;
 }
 
+/** User and system time of a gateway's threads since they began, in seconds, by what they do. */
+export interface ThreadSeconds {
+  readonly control: number;
+  readonly data: number;
+  /** Of the runtime: collector and compiler threads, file system calls. */
+  readonly runtime: number;
+}
+
+/** Of one Node process, whose first thread is the control thread and whose data-plane threads are named so. */
+export function threadSeconds(pid: number): ThreadSeconds {
+  const sums = { control: 0, data: 0, runtime: 0 };
+  for (const thread of readdirSync(`/proc/${pid}/task`)) {
+    const text = readProc(`/proc/${pid}/task/${thread}/stat`);
+    // One that has ended meanwhile was not one of those that matter.
+    if (text === undefined) continue;
+    const name = text.slice(text.indexOf('(') + 1, text.lastIndexOf(')'));
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+    const role = Number(thread) === pid ? 'control' : name.startsWith('data ') ? 'data' : 'runtime';
+    sums[role] += (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+  }
+  return sums;
+}
+
 /** Resident memory of the processes, shared pages counted once for each. */
 export function residentBytes(pids: readonly number[]): number {
   let pages = 0;

@@ -4,6 +4,7 @@ import { untilReady, type Child, type Children } from '../lab/children.ts';
 import type { ClosedLoopOptions, ClosedLoopResult } from './closed-loop.ts';
 import type { IdleOptions } from './idle-connections.ts';
 import type { OpenLoopOptions, OpenLoopResult } from './open-loop.ts';
+import type { RegistryChurnOptions } from './registry-churn.ts';
 import type { LoadRequest } from './request.ts';
 
 /** Beyond its own duration a generator has this long to connect, to linger and to end. */
@@ -53,6 +54,20 @@ export class Generators {
     };
   }
 
+  /** Resolves when the first instances are registered and the changes have begun; `close` takes all of them away. */
+  async churn(options: RegistryChurnOptions, timeoutMs: number): Promise<RegistryChurn> {
+    const child = this.#startNode('registry-churn', options);
+    await untilReady(child, () => Promise.resolve(child.output().includes('"steady"')), timeoutMs);
+    return {
+      close: async () => {
+        await child.stop();
+        const text = /^\{"calls":.*$/m.exec(child.output())?.[0];
+        if (text === undefined) throw new Error(`registry-churn failed:\n${child.output()}`);
+        return JSON.parse(text) as ChurnResult;
+      },
+    };
+  }
+
   async #runNode(program: string, options: object, durationMs: number): Promise<unknown> {
     const text = await this.#children.run(nodeLaunch(program, options), durationMs + SLACK_MS);
     return JSON.parse(text);
@@ -61,6 +76,19 @@ export class Generators {
   #startNode(program: string, options: object): Child {
     return this.#children.start(nodeLaunch(program, options));
   }
+}
+
+export interface ChurnResult {
+  /** Answered between the first instances and the end. */
+  readonly calls: number;
+  /** Answered with another status than was expected. */
+  readonly failed: number;
+  /** Due, and never made: the registry did not keep up. */
+  readonly late: number;
+}
+
+export interface RegistryChurn {
+  close(): Promise<ChurnResult>;
 }
 
 export interface IdleConnections {

@@ -11,22 +11,27 @@ export interface Crowd {
   readonly services: ReadonlyMap<string, readonly string[]>;
   /** YAML of `defaults.health`. */
   readonly health: string;
+  /** It has its embedded registry too, and keeps it on disk. */
+  readonly embedded?: true;
 }
 
 /** Where the gateway told what it did. */
 export interface CrowdedSite {
   adminPort: number;
+  /** Of the embedded registry, where it has one. */
+  registryPort: number;
   logFile: string;
 }
 
 /** The same gateway as `fairlead`, and where its admin API and its log are once it has been launched. */
-export function crowded({ services, health }: Crowd): { readonly peer: Peer; readonly site: CrowdedSite } {
-  const where: CrowdedSite = { adminPort: 0, logFile: '' };
+export function crowded({ services, health, embedded }: Crowd): { readonly peer: Peer; readonly site: CrowdedSite } {
+  const where: CrowdedSite = { adminPort: 0, registryPort: 0, logFile: '' };
   const peer: Peer = {
     name: fairlead.name,
     version: () => fairlead.version(),
     launch(site) {
       where.adminPort = site.secondPort;
+      where.registryPort = site.registryPort;
       where.logFile = join(site.dir, 'events.log');
       const instances = join(site.dir, 'instances.json');
       writeFileSync(instances, JSON.stringify({ services: Object.fromEntries(services) }));
@@ -47,6 +52,7 @@ admin: { listen: "127.0.0.1:${site.secondPort}" }
 registries:
   - { name: fixed, type: static, services: { bench: [${bench}] } }
   - { name: crowd, type: file, path: "${instances}" }
+${embedded ? `  - { name: local, type: embedded, listen: ["127.0.0.1:${site.registryPort}"], dataDir: "${join(site.dir, 'registry')}" }` : ''}
 defaults: { health: ${health} }
 services: { bench: { health: { type: tcp } } }
 log: { destination: "${where.logFile}" }

@@ -6,6 +6,8 @@ export interface Site {
   readonly port: number;
   /** A second free port, for peers that insist on one (an admin API). */
   readonly secondPort: number;
+  /** A third one, for the registry of a gateway that brings its own. */
+  readonly registryPort: number;
   /** Loopback ports of the instances of the service `bench`. */
   readonly originPorts: readonly number[];
   /** An empty folder of its own, removed after the run. */

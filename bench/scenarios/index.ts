@@ -1,3 +1,4 @@
+import { churn } from './churn.ts';
 import { connectionPerRequest, keepAlive, largeBodies, post, twoThreads } from './closed-loop.ts';
 import { idleConnections } from './idle.ts';
 import { openLoopLatency } from './open-loop.ts';
@@ -17,4 +18,5 @@ export const allScenarios: readonly Scenario[] = [
   probes,
   snapshot,
   manyInstances,
+  churn,
 ];
