@@ -16,6 +16,9 @@ const DEFAULTS: Readonly<Record<string, string | number>> = {
   'eureka.client.fetch-registry': 'false',
   // Reads see every write: the cache in front of the cache has tests of its own.
   'eureka.server.use-read-only-response-cache': 'false',
+  // An answer that is being computed while something is written is kept all the same (Guava's cache drops only what is
+  // complete), and nothing but the next write or this time ends it. By default 180 s: a test would wait for ever.
+  'eureka.server.response-cache-auto-expiration-in-seconds': 1,
   'eureka.server.enable-self-preservation': 'false',
   'eureka.server.eviction-interval-timer-in-ms': 500,
 };
