@@ -1,6 +1,6 @@
 import { EtcdServer, etcdBinary } from '../servers/etcd.ts';
 import { TcpProxy } from '../servers/tcp-proxy.ts';
-import { registryStorms } from './registry-storms.ts';
+import { GUARD, registryStorms } from './registry-storms.ts';
 
 registryStorms('etcd', etcdBinary !== undefined, async () => {
   const etcd = await EtcdServer.start();
@@ -8,7 +8,7 @@ registryStorms('etcd', etcdBinary !== undefined, async () => {
   return {
     server: etcd.server,
     proxy,
-    registries: `[{ name: etcd, type: etcd, endpoints: ['http://127.0.0.1:${proxy.port}'], prefix: /services/ }]`,
+    registries: `[{ name: etcd, type: etcd, ${GUARD}, endpoints: ['http://127.0.0.1:${proxy.port}'], prefix: /services/ }]`,
     register: (service, id, port) => etcd.put(`/services/${service}/${id}`, { host: '127.0.0.1', port }),
     deregister: (service, id) => etcd.delete(`/services/${service}/${id}`),
     dispose: async () => {

@@ -1,6 +1,6 @@
 import { eurekaJar, EurekaServer } from '../servers/eureka.ts';
 import { TcpProxy } from '../servers/tcp-proxy.ts';
-import { registryStorms } from './registry-storms.ts';
+import { GUARD, registryStorms } from './registry-storms.ts';
 
 registryStorms('Eureka', eurekaJar !== undefined, async () => {
   const eureka = await EurekaServer.start();
@@ -8,7 +8,7 @@ registryStorms('Eureka', eurekaJar !== undefined, async () => {
   return {
     server: eureka.server,
     proxy,
-    registries: `[{ name: eureka, type: eureka, urls: ['http://127.0.0.1:${proxy.port}/eureka'], pollInterval: 500ms }]`,
+    registries: `[{ name: eureka, type: eureka, ${GUARD}, urls: ['http://127.0.0.1:${proxy.port}/eureka'], pollInterval: 250ms }]`,
     register: (service, id, port) =>
       eureka.register({
         app: service.toUpperCase(),
