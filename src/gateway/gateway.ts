@@ -1,31 +1,29 @@
-import { isIP } from 'node:net';
-import { createAdminApp } from '../admin/app.ts';
-import type { NotReady, RegistryReport, ReloadOutcome, UpgradeOutcome } from '../admin/deps.ts';
-import type { AdminConfig, Config, HostPort } from '../config/config.ts';
+import type { ReloadOutcome, UpgradeOutcome } from '../admin/deps.ts';
+import type { Config, HostPort } from '../config/config.ts';
 import type { LoadResult } from '../config/load.ts';
 import { AddressPolicy } from '../core/address.ts';
 import { type Clock, sleep } from '../core/clock.ts';
 import type { Random } from '../core/random.ts';
 import { SocketBudget } from '../core/socket-budget.ts';
 import type { LockOwner } from '../registry/embedded/data-lock.ts';
-import type { SourceStatus } from '../registry/source.ts';
 import type { EventLog } from '../telemetry/log.ts';
 import { watchLoopLag } from '../telemetry/loop-lag.ts';
 import { Metrics } from '../telemetry/metrics.ts';
 import { Timeline } from '../telemetry/timeline.ts';
 import { Figures } from '../upstream/figures.ts';
 import { Fleet } from '../upstream/fleet.ts';
-import { ADMIN_SETTING, AdminListener } from './admin-listener.ts';
 import { type DataThreads, ThreadBarrier } from '../worker/threads.ts';
+import { adminApi, reasonsNotReady } from './admin-api.ts';
+import { ADMIN_SETTING, AdminListener } from './admin-listener.ts';
 import type { ClusterAddress } from './backends.ts';
-import type { SpawnSuccessor } from './channel.ts';
 import { BoundsWatch } from './bounds.ts';
+import type { SpawnSuccessor } from './channel.ts';
 import { ConfigWatch } from './config-watch.ts';
 import { descriptorLimit } from './descriptors.ts';
-import { fleetSource } from './fleet-source.ts';
 import type { Predecessor } from './handover.ts';
 import { Listeners } from './listeners.ts';
 import { Logs } from './logs.ts';
+import { metricSources } from './metric-sources.ts';
 import { observeFleet, observeOutliers } from './observing.ts';
 import { Outliers } from './outliers.ts';
 import { Probing } from './probing.ts';
@@ -167,22 +165,22 @@ export class Gateway {
       logs: this.#logs,
     });
     this.#listeners = new Listeners(this.#threads);
-    this.#admin = new AdminListener(clock, (admin) => this.#adminApp(admin));
+    const api = adminApi({
+      ...parts,
+      build: { version: options.version, node: options.nodeVersion },
+      router: this.#router,
+      probing: this.#probing,
+      registries: this.#registries,
+      notReady: () => this.#notReady(),
+      reload: () => this.reload(),
+      upgrade: () => this.upgrade(),
+    });
+    this.#admin = new AdminListener(clock, api);
     this.#stopLoopWatch = watchLoopLag(clock, (lagMs) => {
       this.#metrics.loopLag(lagMs);
     });
-    this.#metrics.connect({
-      fleet: fleetSource(this.#fleet),
-      registries: () =>
-        this.#registries.statuses().map(({ name, state, ageMs }) => ({ name, up: state === 'synced', ageMs })),
-      connections: () => this.#connections(),
-      bounds: () => this.#bounds.report(),
-      threads: () => this.#threads.census,
-      droppedLines: () => [
-        ['events', this.#log.dropped],
-        ['access', this.#logs.accessDropped],
-      ],
-    });
+    const measured = { registries: this.#registries, threads: this.#threads, bounds: this.#bounds, logs: this.#logs };
+    this.#metrics.connect(metricSources({ ...parts, ...measured }));
     for (const [name, policy] of config.services) this.#fleet.configure(name, policy);
     this.#watch = new ConfigWatch({ clock, log: this.#log, path: options.path, reload: () => this.reload() });
     this.#reloader = this.#makeReloader(parts);
@@ -355,52 +353,9 @@ export class Gateway {
     await this.#logs.close();
   }
 
-  #connections(): { downstreamActive: number; downstreamIdle: number; upstreamActive: number; upstreamIdle: number } {
-    const connections = this.#threads.sum('connections');
-    const active = Math.min(this.#threads.sum('requests'), connections);
-    return {
-      downstreamActive: active,
-      downstreamIdle: connections - active,
-      upstreamActive: active,
-      upstreamIdle: this.#threads.sum('idleUpstream'),
-    };
-  }
-
-  #adminApp({ token, listen }: AdminConfig): ReturnType<typeof createAdminApp> {
-    const { clock, version, nodeVersion } = this.#options;
-    return createAdminApp({
-      clock,
-      build: { version, node: nodeVersion },
-      token,
-      hostNames: isIP(listen.host) === 0 ? [listen.host] : [],
-      metrics: this.#metrics,
-      timeline: this.#timeline,
-      fleet: this.#fleet,
-      figures: this.#fleet.figures,
-      notReady: () => this.#notReady(),
-      resolveHost: (host) => this.#router.resolve(host)?.name,
-      probesOf: (member) => this.#probing.evidenceOf(member),
-      originsOf: (service, instance) => this.#registries.merge.origins(service, instance),
-      registries: () => this.#registries.statuses().map(reportOf),
-      registryTable: (name) => this.#registries.tableOf(name),
-      reload: () => this.reload(),
-      upgrade: () => this.upgrade(),
-      onBug: (error) => {
-        this.#log.error('defect in the admin API', { error });
-      },
-    });
-  }
-
-  #notReady(): NotReady[] {
-    if (this.#stopping) return [{ component: 'gateway', reason: 'stopping' }];
-    const waiting = this.#registries.statuses().filter(({ ready }) => !ready);
-    const reasons = waiting.map(({ name, lastError }) => ({
-      component: name,
-      reason: `has not answered yet, and no saved set is loaded${lastError ? `: ${lastError.message}` : ''}`,
-    }));
+  #notReady(): ReturnType<typeof reasonsNotReady> {
     const starting = !this.#registriesAnswered || this.#listeners.addresses.length === 0;
-    if (reasons.length === 0 && starting) reasons.push({ component: 'gateway', reason: 'starting' });
-    return reasons;
+    return reasonsNotReady(this.#registries.statuses(), { stopping: this.#stopping, starting });
   }
 }
 
@@ -415,22 +370,3 @@ const ADMIN_GRACE_MS = 5000;
 const LAST_WORDS_MS = 2500;
 /** A reload that hangs on a disk must not keep the gateway from stopping. */
 const RELOAD_END_MS = 2000;
-
-function reportOf(status: SourceStatus): RegistryReport {
-  const { name, type, state, endpoint, leader, revision, ageMs, lastError, retryInMs, services, instances, holds } =
-    status;
-  return {
-    name,
-    type,
-    state,
-    endpoint,
-    leader,
-    revision,
-    ageMs,
-    retryInMs,
-    lastError,
-    services,
-    instances,
-    held: holds,
-  };
-}
