@@ -1,4 +1,5 @@
 import type { Instance } from '../../core/instance.ts';
+import type { Origin } from './origin.ts';
 import { type RegistryLog, reasonOf } from './report.ts';
 
 export type RemovalReason = 'deregistered' | 'expired' | 'replaced';
@@ -17,6 +18,7 @@ export type Change =
       readonly index: number;
       readonly instance: Instance;
       readonly reason: RemovalReason;
+      readonly origin: Origin | undefined;
     }
   /** Empty for long enough: the service is forgotten. */
   | { readonly kind: 'absent'; readonly index: number; readonly service: string };
@@ -34,6 +36,7 @@ export class ChangeFeed {
   #start = 0;
   /** Changes up to here are not remembered. */
   #forgottenIndex: number;
+  #hasForgotten = false;
 
   /** Changes before `firstIndex` were never seen here. */
   constructor(options: { readonly history: number; readonly firstIndex: number; readonly log: RegistryLog }) {
@@ -70,16 +73,23 @@ export class ChangeFeed {
     );
   }
 
+  /** All changes there have been, oldest first; undefined when some of them are forgotten. */
+  sinceStart(): readonly Change[] | undefined {
+    return this.#hasForgotten ? undefined : this.#history.slice();
+  }
+
   /** A ring: the oldest is overwritten. */
   #remember(change: Change): void {
     if (this.#limit === 0) {
       this.#forgottenIndex = change.index;
+      this.#hasForgotten = true;
       return;
     }
     if (this.#history.length < this.#limit) {
       this.#history.push(change);
       return;
     }
+    this.#hasForgotten = true;
     this.#forgottenIndex = this.#history[this.#start]?.index ?? this.#forgottenIndex;
     this.#history[this.#start] = change;
     this.#start = (this.#start + 1) % this.#limit;

@@ -24,17 +24,20 @@ const STALL_MS = 500;
 export class Lease extends WheelEntry {
   readonly key: RegistrationKey;
   readonly ttlMs: number;
+  /** Silence makes the instance `down`, and in the end removes it; false = it stays `down`. */
+  readonly expires: boolean;
   renewedAtMs: number;
   missed = false;
   /** `onExpired` was called, and neither `end` nor `revive` since. */
   ending = false;
   readonly #leases: Leases;
 
-  constructor(leases: Leases, key: RegistrationKey, ttlMs: number) {
+  constructor(leases: Leases, key: RegistrationKey, ttlMs: number, expires: boolean) {
     super();
     this.#leases = leases;
     this.key = key;
     this.ttlMs = ttlMs;
+    this.expires = expires;
     this.renewedAtMs = leases.now();
   }
 
@@ -89,8 +92,8 @@ export class Leases {
     return this.#clock.now() - this.#stalledMs;
   }
 
-  grant(key: RegistrationKey, ttlMs: number): Lease {
-    const lease = new Lease(this, key, ttlMs);
+  grant(key: RegistrationKey, ttlMs: number, expires = true): Lease {
+    const lease = new Lease(this, key, ttlMs, expires);
     this.#size++;
     this.#schedule(lease, ttlMs);
     if (!this.#pulse.scheduled) this.#beat();
@@ -139,7 +142,7 @@ export class Leases {
       return;
     }
     lease.missed = true;
-    this.#schedule(lease, lease.ttlMs * EXPIRES_AFTER_TTLS);
+    if (lease.expires) this.#schedule(lease, lease.ttlMs * EXPIRES_AFTER_TTLS);
     this.#onMissed(lease);
   }
 

@@ -2,7 +2,7 @@ import type { Instance } from '../../core/instance.ts';
 import type { Planned, Unavailable } from './commit-queue.ts';
 import type { Lease } from './leases.ts';
 import { type RegistrationPlan, type RegistrationRequest, type RegistryLimits, planRegistration } from './plan.ts';
-import type { RegistrationKey } from './record.ts';
+import type { Registration, RegistrationKey } from './record.ts';
 import type { Staging } from './staging.ts';
 import type { RegistryState } from './state.ts';
 import type { Entry } from './table.ts';
@@ -17,6 +17,8 @@ export type RegisterResult =
       readonly replaced: readonly Instance[];
     }
   | Unavailable;
+
+export type UpdateResult = { readonly kind: 'updated'; readonly entry: Readonly<Entry> } | FindFailure | Unavailable;
 
 export type FindFailure =
   | { readonly kind: 'unknown' }
@@ -51,6 +53,24 @@ export function planRegister(
       for (const key of record.drop) state.remove(key, 'replaced');
       return { kind: 'registered', entry: state.put(registration), created, replaced };
     },
+  };
+}
+
+/** `change` is given what is registered, and returns what shall be: of the same service, id and address. */
+export function planUpdate(
+  state: RegistryState,
+  staging: Staging,
+  key: RegistrationKey,
+  change: (known: Registration) => Registration,
+  renews: boolean,
+): Planned<UpdateResult> {
+  const known = staging.find(key);
+  if (!known) return { answer: { kind: 'unknown' } };
+  const registration = change(known);
+  staging.put(registration);
+  return {
+    record: { kind: 'put', registration, drop: [] },
+    apply: () => ({ kind: 'updated', entry: state.put(registration, renews) }),
   };
 }
 

@@ -17,7 +17,7 @@ export interface EmbeddedRegistryOptions {
   readonly keepEmptyMs?: number;
   /** Blocking queries at a time. Default 4096. */
   readonly waiters?: number;
-  /** Changes remembered for watchers that come back. Default 1024. */
+  /** Changes remembered for watchers that come back. Default 4096. */
   readonly history?: number;
   /** A disk slower than this counts as failing. Default 10 s. */
   readonly commitTimeoutMs?: number;

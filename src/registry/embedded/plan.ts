@@ -1,5 +1,6 @@
 import { type Instance, addressOf } from '../../core/instance.ts';
 import { generateId } from './instance-id.ts';
+import type { Origin } from './origin.ts';
 import { type LogRecord, type Registration, type RegistrationKey, sameRegistration } from './record.ts';
 import type { Staging } from './staging.ts';
 
@@ -9,6 +10,9 @@ export interface RegistrationRequest {
   /** Undefined = that of the same address, or a new one. */
   readonly id: string | undefined;
   readonly ttlMs: number | undefined;
+  readonly origin?: Origin | undefined;
+  /** What becomes of it beside the registration it takes the place of. Service, id and address must stay. */
+  readonly inherit?: ((next: Registration, known: Registration | undefined) => Registration) | undefined;
   /**
    * Where the id must be unique. `registry` refuses an id that another service uses: for clients that name an instance
    * by its id alone, in heartbeats above all.
@@ -49,29 +53,30 @@ export function planRegistration(
     request.id ??
     atAddress?.instance.id ??
     generateId(service, host, port, (free) => staging.findById(free).length === 0);
-  const registration: Registration = { instance: { ...request.instance, id }, ttlMs: request.ttlMs };
-  const known = staging.find(registration.instance);
+  const known = staging.find({ service, id });
+  const given: Registration = { instance: { ...request.instance, id }, ttlMs: request.ttlMs, origin: request.origin };
+  const registration = request.inherit ? request.inherit(given, known) : given;
   if (known && sameRegistration(known, registration)) return { kind: 'known', registration: known };
 
   if (request.idScope === 'registry' && !known) {
     const [other] = staging.findById(id);
     if (other) return { kind: 'conflict', id, service: other.instance.service };
   }
-  const given = atAddress && atAddress.instance.id !== id ? atAddress.instance : undefined;
-  const created = !known && !given;
+  const yielding = atAddress && atAddress.instance.id !== id ? atAddress.instance : undefined;
+  const created = !known && !yielding;
   if (created && staging.size >= limits.instances) return { kind: 'full', what: 'instances', limit: limits.instances };
   if (created && staging.sizeOf(service) === 0 && staging.liveServices >= limits.services)
     return { kind: 'full', what: 'services', limit: limits.services };
 
   const moved = known && addressOf(known.instance) !== addressOf(registration.instance) ? known.instance : undefined;
-  const drop: RegistrationKey[] = given ? [{ service: given.service, id: given.id }] : [];
+  const drop: RegistrationKey[] = yielding ? [{ service: yielding.service, id: yielding.id }] : [];
   for (const key of drop) staging.drop(key);
   staging.put(registration);
   return {
     kind: 'put',
     registration,
     record: { kind: 'put', registration, drop },
-    replaced: [given, moved].filter((instance) => instance !== undefined),
+    replaced: [yielding, moved].filter((instance) => instance !== undefined),
     created,
   };
 }

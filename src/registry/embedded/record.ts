@@ -2,12 +2,15 @@ import type { CheckOverride } from '../../core/check.ts';
 import { type Instance, instance } from '../../core/instance.ts';
 import { isName } from '../../core/names.ts';
 import { metadataOf } from './metadata.ts';
+import { type Origin, readOrigin } from './origin.ts';
 
 /** What a service, or someone on its behalf, told the registry. Immutable. */
 export interface Registration {
   readonly instance: Instance;
   /** Heartbeats must come at least this often; undefined = none are expected. */
   readonly ttlMs: number | undefined;
+  /** In whose words it was said; undefined = in our own. */
+  readonly origin?: Origin | undefined;
 }
 
 /** The name of a registration: an id is unique within its service. */
@@ -73,7 +76,7 @@ function keyPair({ service, id }: RegistrationKey): [string, string] {
 }
 
 /** Defaults are left out: most registrations are little more than an address. */
-function plain({ instance: of, ttlMs }: Registration): Record<string, unknown> {
+function plain({ instance: of, ttlMs, origin }: Registration): Record<string, unknown> {
   return {
     service: of.service,
     id: of.id,
@@ -88,6 +91,7 @@ function plain({ instance: of, ttlMs }: Registration): Record<string, unknown> {
     stateReason: of.stateReason,
     metadata: of.metadata.size > 0 ? Object.fromEntries(of.metadata) : undefined,
     checks: of.checks,
+    origin,
   };
 }
 
@@ -105,6 +109,7 @@ function readRegistration(value: unknown): Registration | string {
   const metadata = isObject(value['metadata']) ? Object.entries(value['metadata']) : [];
   return {
     ttlMs,
+    origin: readOrigin(value['origin']),
     instance: instance({
       service,
       id,

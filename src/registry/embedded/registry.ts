@@ -6,18 +6,20 @@ import {
   type DeregisterResult,
   type HeartbeatResult,
   type RegisterResult,
+  type UpdateResult,
   isExpired,
   planDeregister,
   planExpiry,
   planRegister,
+  planUpdate,
   renew,
 } from './operations.ts';
 import { DEFAULT_LIMITS, type EmbeddedRegistryOptions, type RegistryFigures } from './options.ts';
 import type { RegistrationRequest, RegistryLimits } from './plan.ts';
-import type { RegistrationKey } from './record.ts';
+import type { Registration, RegistrationKey } from './record.ts';
 import { type RegistryLog, reasonOf } from './report.ts';
 import { Staging } from './staging.ts';
-import { RegistryState } from './state.ts';
+import { ANY_SERVICE, RegistryState } from './state.ts';
 import { INDEX_BLOCK, type Storage, openStorage } from './storage.ts';
 import type { Entry, ServiceEntry } from './table.ts';
 
@@ -68,7 +70,7 @@ export class EmbeddedRegistry {
     const state = new RegistryState({
       clock: options.clock,
       log: options.log,
-      history: options.history ?? 1024,
+      history: options.history ?? 4096,
       waiters: options.waiters ?? 4096,
       keepEmptyMs: options.keepEmptyMs ?? 600_000,
       onExpired: (lease) => {
@@ -118,6 +120,21 @@ export class EmbeddedRegistry {
     return this.#state.table.find(key);
   }
 
+  /** Of whichever service. */
+  findById(id: string): readonly Readonly<Entry>[] {
+    return this.#state.table.findById(id);
+  }
+
+  /** The instance that a client of another registry's API calls by this name. */
+  findByAlias(alias: string): Readonly<Entry> | undefined {
+    return this.#state.table.findByAlias(alias);
+  }
+
+  /** Index of the last change of what is registered, whatever the service. */
+  get registeredIndex(): number {
+    return this.#state.registeredIndex;
+  }
+
   /** Index of the last change of the service, known or not. */
   indexOf(service: string): number {
     return this.#state.indexOf(service);
@@ -133,14 +150,36 @@ export class EmbeddedRegistry {
     return index > this.index ? undefined : this.#state.feed.since(index);
   }
 
+  /** All changes of this life of the registry, oldest first; undefined where they are not remembered so far back. */
+  sinceStart(): readonly Change[] | undefined {
+    return this.#state.feed.sinceStart();
+  }
+
   /** Resolves at the next change of the service, when the time is up, or on abort. Undefined: too many wait already. */
   nextChange(service: string, waitMs: number, signal: AbortSignal): Promise<void> | undefined {
     return this.closing.aborted ? Promise.resolve() : this.#state.waiters.wait(service, waitMs, signal);
   }
 
+  /** As `nextChange`, for what is registered, whatever the service. */
+  nextRegistration(waitMs: number, signal: AbortSignal): Promise<void> | undefined {
+    return this.nextChange(ANY_SERVICE, waitMs, signal);
+  }
+
   /** Resolves when the registration is on disk; or with the reason why nothing was changed. */
   register(request: RegistrationRequest): Promise<RegisterResult> {
     return this.#commits.submit((staging) => planRegister(this.#state, staging, request, this.#limits));
+  }
+
+  /**
+   * Changes what is registered, in one step: `change` sees what the changes before it left. It must keep service, id and
+   * address. `renews`: the instance itself said it, which counts as a heartbeat.
+   */
+  update(
+    key: RegistrationKey,
+    change: (known: Registration) => Registration,
+    { renews }: { readonly renews: boolean },
+  ): Promise<UpdateResult> {
+    return this.#commits.submit((staging) => planUpdate(this.#state, staging, key, change, renews));
   }
 
   /** Of an instance without a ttl too: it is told that it is known. */
@@ -156,6 +195,12 @@ export class EmbeddedRegistry {
   /** To be called when what the gateway says of an instance (its probe, its breaker) has changed. */
   statusChanged(key: RegistrationKey): void {
     this.#state.statusChanged(key);
+  }
+
+  /** Lets whoever watches or waits go. Changes are still taken. */
+  endWaits(): void {
+    this.#closing.abort();
+    this.#state.waiters.wakeAll();
   }
 
   /** Ends watches and waits, finishes the write that is going on, and gives the directory back. Never rejects. */

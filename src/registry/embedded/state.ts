@@ -21,6 +21,8 @@ export interface StateOptions {
 }
 
 const EMPTY_SERVICES = 1000;
+/** Whoever waits for it waits for any change of what is registered. No service is called so. */
+export const ANY_SERVICE = '';
 
 /**
  * What the registry holds in memory, with everything that hangs on it: leases, the index, those who listen and those
@@ -36,6 +38,7 @@ export class RegistryState {
   #index = 1;
   /** Index of the last change of a service that is not known (any more). */
   #absentIndex = 1;
+  #registeredIndex = 1;
 
   constructor(options: StateOptions) {
     this.#options = options;
@@ -60,6 +63,11 @@ export class RegistryState {
   /** Counts every change, 1 or more, never going back. */
   get index(): number {
     return this.#index;
+  }
+
+  /** Index of the last change of what is registered: without those of what the gateway says of instances. */
+  get registeredIndex(): number {
+    return this.#registeredIndex;
   }
 
   get feed(): ChangeFeed {
@@ -87,6 +95,7 @@ export class RegistryState {
     const { history, log } = this.#options;
     this.#index = firstIndex;
     this.#absentIndex = firstIndex;
+    this.#registeredIndex = firstIndex;
     this.#feed = new ChangeFeed({ history, log, firstIndex: firstIndex + 1 });
     for (const service of [...this.table.services.values()]) {
       service.index = firstIndex;
@@ -98,12 +107,15 @@ export class RegistryState {
     }
   }
 
-  put(registration: Registration): Entry {
+  /** `renews` false: it says nothing of whether the instance lives. */
+  put(registration: Registration, renews = true): Entry {
     const { service } = registration.instance;
     const entry = this.table.put(registration, this.#next());
     this.#empty.delete(service);
-    if (entry.lease && entry.lease.ttlMs === registration.ttlMs) this.leases.renew(entry.lease);
-    else this.#grant(entry);
+    const sameLease = entry.lease?.ttlMs === registration.ttlMs && entry.lease?.expires === expires(registration);
+    if (!entry.lease || !sameLease) this.#grant(entry);
+    else if (renews) this.leases.renew(entry.lease);
+    else if (entry.lease.missed) entry.instance = silent(entry);
     this.#tell({ kind: 'upsert', index: entry.index, instance: entry.instance, cause: 'registered' });
     return entry;
   }
@@ -114,7 +126,7 @@ export class RegistryState {
     const entry = this.table.remove(key, index);
     if (!entry) return undefined;
     if (entry.lease) this.leases.end(entry.lease);
-    this.#tell({ kind: 'remove', index, instance: entry.instance, reason });
+    this.#tell({ kind: 'remove', index, instance: entry.instance, reason, origin: entry.registration.origin });
     if (this.table.services.get(key.service)?.entries.size === 0) this.#empty.add(key.service);
     return entry;
   }
@@ -141,14 +153,13 @@ export class RegistryState {
   #grant(entry: Entry): void {
     if (entry.lease) this.leases.end(entry.lease);
     const { instance, ttlMs } = entry.registration;
-    entry.lease = ttlMs === undefined ? undefined : this.leases.grant(instance, ttlMs);
+    entry.lease = ttlMs === undefined ? undefined : this.leases.grant(instance, ttlMs, expires(entry.registration));
   }
 
   #miss(lease: Lease): void {
     const entry = this.table.find(lease.key);
     if (entry?.lease !== lease) return;
-    const stateReason = `no heartbeat within its ttl of ${formatDuration(lease.ttlMs)}`;
-    entry.instance = { ...entry.instance, state: 'down', stateReason };
+    entry.instance = silent(entry);
     this.#touch(entry, 'lease');
   }
 
@@ -166,8 +177,11 @@ export class RegistryState {
   }
 
   #tell(change: Change): void {
+    const isStatus = change.kind === 'upsert' && change.cause === 'status';
+    if (!isStatus) this.#registeredIndex = change.index;
     this.feed.publish(change);
     this.waiters.wake(change.kind === 'absent' ? change.service : change.instance.service);
+    if (!isStatus) this.waiters.wake(ANY_SERVICE);
   }
 
   #next(): number {
@@ -175,4 +189,17 @@ export class RegistryState {
     this.#options.onIndex(this.#index);
     return this.#index;
   }
+}
+
+/**
+ * Consul leaves a service registered however long its check is critical, unless told otherwise, and its clients rely on
+ * it: some do not register again.
+ */
+function expires({ origin }: Registration): boolean {
+  return origin?.dialect !== 'consul';
+}
+
+function silent({ registration: { instance, ttlMs } }: Entry): Entry['instance'] {
+  const stateReason = `no heartbeat within its ttl of ${formatDuration(ttlMs ?? 0)}`;
+  return { ...instance, state: 'down', stateReason };
 }

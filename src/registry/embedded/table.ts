@@ -28,6 +28,7 @@ export class Table {
   readonly #services = new Map<string, ServiceEntry>();
   /** An id is unique within its service; in the rare case that several services use it, all of them are here. */
   readonly #byId = new Map<string, Entry | Entry[]>();
+  readonly #byAlias = new Map<string, Entry>();
   #size = 0;
   #liveServices = 0;
 
@@ -55,6 +56,10 @@ export class Table {
     return Array.isArray(found) ? found : [found];
   }
 
+  findByAlias(alias: string): Entry | undefined {
+    return this.#byAlias.get(alias);
+  }
+
   findByAddress(service: string, address: string): Entry | undefined {
     return this.#services.get(service)?.byAddress.get(address);
   }
@@ -66,11 +71,13 @@ export class Table {
     service.index = index;
     const known = service.entries.get(instance.id);
     if (known) {
+      this.#dropAlias(known);
       service.byAddress.delete(addressOf(known.instance));
       service.byAddress.set(addressOf(instance), known);
       known.registration = registration;
       known.instance = instance;
       known.index = index;
+      this.#addAlias(known);
       return known;
     }
     const entry: Entry = { registration, instance, lease: undefined, index };
@@ -78,6 +85,7 @@ export class Table {
     service.entries.set(instance.id, entry);
     service.byAddress.set(addressOf(instance), entry);
     this.#addId(instance.id, entry);
+    this.#addAlias(entry);
     this.#size++;
     return entry;
   }
@@ -91,6 +99,7 @@ export class Table {
     service.index = index;
     if (service.entries.size === 0) this.#liveServices--;
     this.#removeId(key.id, entry);
+    this.#dropAlias(entry);
     this.#size--;
     return entry;
   }
@@ -111,6 +120,16 @@ export class Table {
       this.#services.set(name, service);
     }
     return service;
+  }
+
+  #addAlias(entry: Entry): void {
+    const alias = entry.registration.origin?.alias;
+    if (alias !== undefined) this.#byAlias.set(alias, entry);
+  }
+
+  #dropAlias(entry: Entry): void {
+    const alias = entry.registration.origin?.alias;
+    if (alias !== undefined && this.#byAlias.get(alias) === entry) this.#byAlias.delete(alias);
   }
 
   #addId(id: string, entry: Entry): void {

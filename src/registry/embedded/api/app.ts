@@ -6,7 +6,8 @@ import type { Random } from '../../../core/random.ts';
 import type { FindFailure } from '../operations.ts';
 import type { EmbeddedRegistry } from '../registry.ts';
 import { type RegistryLog, reasonOf } from '../report.ts';
-import { bearerCheck } from './bearer.ts';
+import { createEurekaApp } from '../eureka/app.ts';
+import { dialectOf, tokenCheck } from './token.ts';
 import { instanceList } from './instance-list.ts';
 import { readJson } from './json-body.ts';
 import { type Problem, invalid, problemResponse, unavailable } from './problem.ts';
@@ -40,6 +41,8 @@ export interface RegistryAppDeps {
   readonly keepAliveMs?: number;
 }
 
+const MAX_BODY_BYTES = 65_536;
+const BODY_TIMEOUT_MS = 10_000;
 const INDEX_HEADER = 'x-fairlead-index';
 /** A wait is longer by up to this share of it: clients that came together leave apart. As Consul does. */
 const WAIT_JITTER = 1 / 16;
@@ -60,20 +63,33 @@ export function createRegistryApp(deps: RegistryAppDeps): Hono {
     keepAliveMs: deps.keepAliveMs ?? 15_000,
   });
 
-  app.onError((error, context) => {
+  const onError = (error: Error, context: Context): Response => {
     deps.log('error', 'a registry request failed', { path: context.req.path, reason: reasonOf(error) });
     return problemResponse({ status: 500, title: 'The registry failed on this request' });
-  });
+  };
+  app.onError(onError);
   app.notFound(() => problemResponse({ status: 404, title: 'There is nothing at this path' }));
   if (deps.token !== undefined) {
-    const allowed = bearerCheck(deps.token);
+    const allowed = tokenCheck(deps.token);
     app.use(async (context, next) => {
-      if (!allowed(context.req.header('authorization'))) return problemResponse(UNAUTHORIZED);
+      if (!allowed(context.req.raw.headers, dialectOf(context.req.path))) return problemResponse(UNAUTHORIZED);
       await next();
       return undefined;
     });
   }
 
+  const { addresses, maxBodyBytes = MAX_BODY_BYTES, bodyTimeoutMs = BODY_TIMEOUT_MS } = deps;
+  const shared = {
+    registry,
+    clock: deps.clock,
+    addresses: typeof addresses === 'function' ? addresses : () => addresses,
+    maxBodyBytes,
+    bodyTimeoutMs,
+    onHeartbeat: deps.onHeartbeat ?? ((): void => undefined),
+    onError,
+  };
+  const eureka = createEurekaApp(shared);
+  app.all('/eureka/*', (context) => eureka.fetch(context.req.raw, context.env));
   app.post('/register', (context) => register(context, deps));
   app.put('/heartbeat/:id', (context) => heartbeat(context, deps));
   app.delete('/deregister/:id', (context) => deregister(context, registry));
@@ -105,7 +121,7 @@ const UNAUTHORIZED: Problem = {
 };
 
 async function register(context: Context, deps: RegistryAppDeps): Promise<Response> {
-  const { maxBodyBytes = 65_536, bodyTimeoutMs = 10_000, clock, registry, addresses } = deps;
+  const { maxBodyBytes = MAX_BODY_BYTES, bodyTimeoutMs = BODY_TIMEOUT_MS, clock, registry, addresses } = deps;
   const body = await readJson(context.req.raw, { clock, maxBytes: maxBodyBytes, timeoutMs: bodyTimeoutMs });
   if ('problem' in body) return problemResponse(body.problem);
   const parsed = parseRegistration(body.value, typeof addresses === 'function' ? addresses() : addresses);
