@@ -16,6 +16,8 @@ const READY_TIMEOUT_MS = 20_000;
 export interface RunningPeer {
   readonly name: string;
   readonly port: number;
+  /** Where its admin API is, if it has one. */
+  readonly adminPort: number;
   /** What its cost is read from; empty for direct. A change during a measurement would falsify it. */
   processes(): readonly number[];
   /** The last of what it printed. */
@@ -64,6 +66,7 @@ export class Lab {
       return {
         name: peer.name,
         port: originPorts[0] ?? 0,
+        adminPort: secondPort,
         processes: () => [],
         output: () => '',
         stop: () => Promise.resolve(),
@@ -76,6 +79,7 @@ export class Lab {
     return {
       name: peer.name,
       port,
+      adminPort: secondPort,
       processes: () => processTree(child.pid),
       output: () => child.output(),
       stop: () => child.stop(),

@@ -6,6 +6,7 @@ import { manyInstances } from './many-instances.ts';
 import { probes } from './probes.ts';
 import type { Scenario } from './scenario.ts';
 import { snapshot } from './snapshot.ts';
+import { threadsTail } from './threads-tail.ts';
 
 export const allScenarios: readonly Scenario[] = [
   keepAlive,
@@ -19,4 +20,5 @@ export const allScenarios: readonly Scenario[] = [
   snapshot,
   manyInstances,
   churn,
+  threadsTail,
 ];
