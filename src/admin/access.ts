@@ -48,6 +48,15 @@ export const refuseOtherOrigins: MiddlewareHandler = async (c, next) => {
   return undefined;
 };
 
+/** What a form of a page can send, in browsers that say nothing of where a request comes from. */
+const FORM = /^(?:application\/x-www-form-urlencoded|multipart\/form-data|text\/plain)\b/i;
+
+export const refuseForms: MiddlewareHandler = async (c, next) => {
+  if (FORM.test(c.req.header('content-type') ?? '')) return problem(415, 'nothing here is asked for by a form');
+  await next();
+  return undefined;
+};
+
 /** Nothing here takes a body; one that is sent all the same has a bound. */
 export function limitBody(maxBytes: number): MiddlewareHandler {
   return async (c, next) => {

@@ -1,22 +1,21 @@
 import { Hono, type Context } from 'hono';
-import { Slices } from '../telemetry/exposition.ts';
 import type { ServiceDetail } from '../upstream/directory.ts';
-import { hostName, limitBody, refuseOtherOrigins, requireKnownHost, requireToken } from './access.ts';
+import { hostName, limitBody, refuseForms, refuseOtherOrigins, requireKnownHost, requireToken } from './access.ts';
+import { addDashboard } from './dashboard.ts';
 import type { AdminDeps } from './deps.ts';
 import { explain } from './explain.ts';
 import { Followers } from './followers.ts';
 import { nearMatches } from './near.ts';
 import { problem } from './problem.ts';
 import { diffTables, type RegistryDiff } from './registry-diff.ts';
-import { API_HEADER, API_VERSION, type ServiceSummary } from './reports.ts';
-import { findMember, reportInstance, reportService, summarize, totalWeight } from './service-report.ts';
+import { API_HEADER, API_VERSION, CONDITIONS, type OverviewReport } from './reports.ts';
+import { countConditions, listServices, withTraffic } from './service-list.ts';
+import { findMember, reportInstance, reportService, totalWeight } from './service-report.ts';
 
 const MAX_BODY_BYTES = 65_536;
 /** Instances in one answer. */
 const MAX_INSTANCES = 1000;
 const MAX_EVENTS = 1000;
-/** A list of very many services gives way to requests after this long. */
-const SLICE_MS = 4;
 
 /** The admin API as a plain function from request to response: the composition root gives it a listener. */
 export function createAdminApp(deps: AdminDeps): Hono {
@@ -29,10 +28,11 @@ export function createAdminApp(deps: AdminDeps): Hono {
   });
   app.use(limitBody(MAX_BODY_BYTES));
   addProbes(app, deps);
+  // Whoever has the token is no stranger's web page, by whatever name it asks; without one, reading is worth protecting too.
+  if (deps.token === undefined) app.use(requireKnownHost(deps.hostNames));
+  addDashboard(app);
   if (deps.token !== undefined) app.use(requireToken(deps.token));
-  // Whoever has the token is no web page; without one, reading is worth protecting as well.
-  else app.use('/api/*', requireKnownHost(deps.hostNames));
-  app.post('*', requireKnownHost(deps.hostNames), refuseOtherOrigins);
+  app.post('*', refuseOtherOrigins, refuseForms);
   app.get('/', (c) => c.text(INDEX));
   app.get('/metrics', () => metrics(deps));
   addServices(app, deps);
@@ -48,11 +48,14 @@ export function createAdminApp(deps: AdminDeps): Hono {
 
 const INDEX = `Fairlead, admin
 
+GET  /                                            the dashboard, for browsers
 GET  /metrics                                     Prometheus
 GET  /healthz                                     alive
 GET  /readyz                                      ready for traffic; 503 with reasons
-GET  /api/services                                every service in short
-GET  /api/services/NAME                           one service with its instances (?limit=N)
+GET  /api/overview                                the gateway itself at one glance
+GET  /api/services                                every service in short (?limit=N, ?offset=N, ?q=PART of the name,
+                                                  ?condition=down,panic,…, ?order=condition, ?traffic with counts)
+GET  /api/services/NAME                           one service with its instances (?limit=N, ?traffic)
 GET  /api/services/NAME/explain                   why each instance does or does not take traffic (?instance=ID)
 GET  /api/explain?q=SERVICE-or-URL                the same, found by name, host or URL
 GET  /api/services/NAME/instances/ID              one instance
@@ -90,19 +93,22 @@ async function metrics(deps: AdminDeps): Promise<Response> {
 
 function addServices(app: Hono, deps: AdminDeps): void {
   app.get('/api/services', async (c) => {
-    const slices = new Slices(deps.clock, SLICE_MS);
-    const services: ServiceSummary[] = [];
-    for (const service of [...deps.fleet.services.values()]) {
-      if (slices.spent) await slices.rest();
-      services.push(summarize(service, deps));
-    }
-    return c.json({ services: services.sort((a, b) => (a.name < b.name ? -1 : 1)) });
+    const conditions = c.req.query('condition')?.split(',');
+    const question = {
+      part: c.req.query('q') ?? '',
+      conditions: conditions && new Set(CONDITIONS.filter((condition) => conditions.includes(condition))),
+      order: c.req.query('order') === 'condition' ? 'condition' : 'name',
+      offset: wholeNumber(c, 'offset') ?? 0,
+      limit: wholeNumber(c, 'limit') ?? Infinity,
+      traffic: c.req.query('traffic') !== undefined,
+    } as const;
+    return c.json(await listServices(question, deps));
   });
   app.get('/api/services/:name', (c) => {
     const service = deps.fleet.services.get(c.req.param('name'));
     if (!service) return noService(deps, c.req.param('name'));
-    const limit = wholeNumber(c, 'limit') ?? MAX_INSTANCES;
-    return c.json(reportService(service, deps, Math.min(limit, MAX_INSTANCES)));
+    const report = reportService(service, deps, Math.min(wholeNumber(c, 'limit') ?? MAX_INSTANCES, MAX_INSTANCES));
+    return c.json(c.req.query('traffic') === undefined ? report : withTraffic(report, deps));
   });
   app.get('/api/services/:name/instances/:id', (c) =>
     onInstance(c.req.param(), deps, (service, id) => c.json(instanceReport(service, id, deps))),
@@ -134,7 +140,10 @@ function instanceReport(service: ServiceDetail, id: string, deps: AdminDeps): un
 function addExplain(app: Hono, deps: AdminDeps): void {
   const answer = (c: Context, service: ServiceDetail, host?: string): Response => {
     const id = c.req.query('instance');
-    if (id === undefined) return c.json(explain(service, deps, { host }));
+    if (id === undefined) {
+      const page = { part: c.req.query('q'), offset: wholeNumber(c, 'offset'), limit: wholeNumber(c, 'limit') };
+      return c.json(explain(service, deps, { host, ...page }));
+    }
     return onInstance({ name: service.name, id }, deps, () =>
       c.json(explain(service, deps, { host, member: findMember(service, id) })),
     );
@@ -169,6 +178,7 @@ function hostOf(question: string): string | undefined {
 
 function addGateway(app: Hono, deps: AdminDeps): void {
   const followers = new Followers(deps);
+  app.get('/api/overview', (c) => c.json(overview(deps)));
   app.get('/api/registries', (c) => c.json({ registries: deps.registries() }));
   app.get('/api/registries/:first/diff/:second', (c) => {
     const { first, second } = c.req.param();
@@ -207,6 +217,21 @@ function addGateway(app: Hono, deps: AdminDeps): void {
     const outcome = await deps.upgrade();
     return outcome.ok ? c.json({ pid: outcome.pid }) : problem(409, `no upgrade: ${outcome.reason}`);
   });
+}
+
+function overview(deps: AdminDeps): OverviewReport {
+  const { bounds, ...vitals } = deps.metrics.vitals();
+  const limits = [...(bounds?.limits ?? [])].filter(([, most]) => Number.isFinite(most));
+  return {
+    ...vitals,
+    bounds: { limits, refused: [...(bounds?.refused ?? [])] },
+    build: deps.build,
+    wallMs: deps.clock.wall(),
+    notReady: deps.notReady(),
+    services: countConditions(deps),
+    registries: deps.registries(),
+    history: deps.timeline.of(undefined),
+  };
 }
 
 function wholeNumber(c: Context, name: string): number | undefined {

@@ -16,7 +16,7 @@ export interface AdminDeps {
   readonly token: string | undefined;
   /** Names, besides IP addresses and localhost, by which this listener may be addressed to change something. */
   readonly hostNames: readonly string[];
-  readonly metrics: Pick<Metrics, 'contentType' | 'scrape'>;
+  readonly metrics: Pick<Metrics, 'contentType' | 'scrape' | 'totals' | 'vitals'>;
   readonly timeline: Timeline;
   readonly fleet: Pick<Fleet, 'services' | 'explain' | 'drain' | 'undrain' | 'columns'>;
   readonly figures: Figures;

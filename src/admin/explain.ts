@@ -1,3 +1,4 @@
+import { addressOf } from '../core/instance.ts';
 import type { Member, ServiceDetail } from '../upstream/directory.ts';
 import type { InstanceReport as MemberFacts } from '../upstream/explain.ts';
 import { ageText } from './age.ts';
@@ -15,6 +16,11 @@ export interface ExplainQuestion {
   readonly host?: string | undefined;
   /** Only this one. */
   readonly member?: Member | undefined;
+  /** Only those with this in their id or address. The conclusion is about all of them nevertheless. */
+  readonly part?: string | undefined;
+  /** Of those that would be answered, idle ones first: how many to leave out, and how many to tell at most. */
+  readonly offset?: number | undefined;
+  readonly limit?: number | undefined;
 }
 
 export function explain(service: ServiceDetail, deps: AdminDeps, question: ExplainQuestion = {}): ExplainReport {
@@ -23,18 +29,17 @@ export function explain(service: ServiceDetail, deps: AdminDeps, question: Expla
   const idle: Member[] = [];
   const busy: Member[] = [];
   for (const member of members) (trafficOf(member, service, deps) === 'full' ? busy : idle).push(member);
-  const instances: InstanceExplanation[] = [];
-  for (const member of [...idle, ...busy].slice(0, MOST_EXPLAINED)) {
-    const facts = deps.fleet.explain(member);
-    if (facts) instances.push(explainInstance(member, facts, deps, weights));
-  }
+  const matching = [...idle, ...busy].filter((member) => matches(member, question.part));
+  const { offset = 0, limit = MOST_EXPLAINED } = question;
+  const page = matching.slice(offset, offset + Math.min(limit, MOST_EXPLAINED));
+  const instances = explainAll(page, deps, weights);
   const { view } = service;
   return {
     service: service.name,
     host: question.host,
     conclusion: question.member
       ? concludeInstance(service.name, instances[0])
-      : concludeService(service, instances, idle.length),
+      : concludeService(service, explainAll(idle.slice(0, MOST_NAMED), deps, weights), idle.length),
     registered: view.registered,
     available: view.available,
     takingTraffic: view.slots.length,
@@ -43,9 +48,20 @@ export function explain(service: ServiceDetail, deps: AdminDeps, question: Expla
     mode: service.regime.mode,
     balancer: service.policy.balancer,
     instances,
-    omitted: members.length - instances.length,
+    omitted: matching.length - instances.length,
     history: deps.timeline.of(service.name),
   };
+}
+
+function matches({ instance }: Member, part: string | undefined): boolean {
+  return part === undefined || instance.id.includes(part) || addressOf(instance).includes(part);
+}
+
+function explainAll(members: readonly Member[], deps: AdminDeps, weights: number): readonly InstanceExplanation[] {
+  return members.flatMap((member) => {
+    const facts = deps.fleet.explain(member);
+    return facts ? [explainInstance(member, facts, deps, weights)] : [];
+  });
 }
 
 function explainInstance(member: Member, facts: MemberFacts, deps: AdminDeps, weights: number): InstanceExplanation {
@@ -90,9 +106,10 @@ function concludeInstance(service: string, instance: InstanceExplanation | undef
   return `${name} ${verb}: ${instance.reason ?? instance.why}`;
 }
 
-function concludeService(service: ServiceDetail, instances: readonly InstanceExplanation[], idle: number): string {
+/** `first` are the first few of those that do not take traffic. */
+function concludeService(service: ServiceDetail, first: readonly InstanceExplanation[], idle: number): string {
   const { name, view, panic } = service;
-  if (view.registered === 0 && instances.length === 0) {
+  if (view.registered === 0 && idle === 0) {
     return `${name}: no instance is registered; requests get 503 (UH)`;
   }
   const taking = view.slots.length;
@@ -103,7 +120,7 @@ function concludeService(service: ServiceDetail, instances: readonly InstanceExp
       : panic === 'reject'
         ? `; PANIC: only ${view.available} available, so requests are rejected`
         : '';
-  const named = instances.slice(0, Math.min(idle, MOST_NAMED)).map((instance) => {
+  const named = first.map((instance) => {
     const verb = instance.traffic === 'trial' ? 'takes only trials' : 'does not';
     return `; ${instance.id} ${verb}: ${instance.reason ?? instance.why}`;
   });

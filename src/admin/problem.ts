@@ -19,6 +19,8 @@ const TITLES: ReadonlyMap<number, string> = new Map([
   [404, 'Not found'],
   [405, 'Method not allowed'],
   [413, 'Content too large'],
+  [409, 'Conflict'],
+  [415, 'Unsupported media type'],
   [422, 'Configuration refused'],
   [500, 'Internal error'],
   [503, 'Service unavailable'],

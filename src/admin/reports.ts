@@ -1,6 +1,9 @@
 import type { AvailabilityMode } from '../core/policy.ts';
+import type { Vitals } from '../telemetry/metrics.ts';
 import type { TimelineEvent } from '../telemetry/timeline.ts';
+import type { ServiceTotals } from '../telemetry/totals.ts';
 import type { Panic, Traffic, Why } from '../upstream/availability.ts';
+import type { BuildInfo, NotReady, RegistryReport } from './deps.ts';
 
 /*
  * What the API answers, and the command line reads. Durations in milliseconds; what is undefined is left out of the
@@ -11,8 +14,16 @@ import type { Panic, Traffic, Why } from '../upstream/availability.ts';
 export const API_VERSION = '1';
 export const API_HEADER = 'fairlead-api';
 
+/**
+ * A service in one word, worst first. `down`: instances are registered and none takes traffic; `empty`: none is registered;
+ * `partial`: some take no traffic, or none but trials.
+ */
+export const CONDITIONS = ['down', 'panic', 'empty', 'fallback', 'partial', 'ok'] as const;
+export type Condition = (typeof CONDITIONS)[number];
+
 export interface ServiceSummary {
   readonly name: string;
+  readonly condition: Condition;
   /** Named in the configuration. */
   readonly configured: boolean;
   readonly registered: number;
@@ -24,6 +35,43 @@ export interface ServiceSummary {
   readonly inflight: number;
   /** Instances by state, in the words of `fairlead_instances`. */
   readonly states: Readonly<Record<string, number>>;
+}
+
+export interface ListedService extends ServiceSummary {
+  /** Where `traffic` was asked for; missing where nothing is counted under this name alone. */
+  readonly traffic?: ServiceTotals | undefined;
+}
+
+/** What rates are made of. */
+interface Counted {
+  /** Monotonic: two answers tell how much time lies between their counts. */
+  readonly nowMs: number;
+  /** Upper bounds of `ServiceTotals.durations`; the last bucket has none. */
+  readonly durationBoundsMs: readonly number[];
+}
+
+/** What `GET /api/services` answers. */
+export interface ServiceList extends Counted {
+  readonly services: readonly ListedService[];
+  /** Of all that match the question. */
+  readonly matched: number;
+  readonly total: number;
+}
+
+/** The gateway at one glance. */
+export interface OverviewReport extends Omit<Vitals, 'bounds'> {
+  /** `limits` has only what is bounded. */
+  readonly bounds?: {
+    readonly limits: readonly (readonly [of: string, most: number])[];
+    readonly refused: readonly (readonly [side: string, reason: string, count: number])[];
+  };
+  readonly build: BuildInfo;
+  readonly wallMs: number;
+  readonly notReady: readonly NotReady[];
+  readonly services: Readonly<Record<Condition, number>>;
+  readonly registries: readonly RegistryReport[];
+  /** The latest events about the gateway itself: registries, threads, configuration. */
+  readonly history: readonly TimelineEvent[];
 }
 
 export interface ServiceReport extends ServiceSummary {
@@ -54,6 +102,11 @@ export interface InstanceReport {
   readonly latencyMs?: number | undefined;
   /** Part of the service's traffic by weight, 0 to 1. */
   readonly share: number;
+}
+
+/** What `GET /api/services/NAME?traffic` answers. */
+export interface CountedService extends ServiceReport, Counted {
+  readonly traffic?: ServiceTotals | undefined;
 }
 
 /** `pass`; `stop`: no traffic because of this; `trial`: one request at a time; `overruled`: would stop, but has no say now. */

@@ -3,7 +3,7 @@ import { availability, type Traffic } from '../upstream/availability.ts';
 import type { Member, ServiceDetail } from '../upstream/directory.ts';
 import type { InstanceReport as MemberFacts } from '../upstream/explain.ts';
 import type { AdminDeps } from './deps.ts';
-import type { InstanceReport, ServiceReport, ServiceSummary } from './reports.ts';
+import type { Condition, InstanceReport, ServiceReport, ServiceSummary } from './reports.ts';
 
 type Source = Pick<AdminDeps, 'fleet' | 'figures'>;
 
@@ -19,6 +19,7 @@ export function summarize(service: ServiceDetail, { figures }: Source): ServiceS
   for (const { slot } of service.leaving) inflight += figures.inflight[slot] ?? 0;
   return {
     name: service.name,
+    condition: conditionOf(service),
     configured: service.configured,
     registered: view.registered,
     available: view.available,
@@ -27,6 +28,15 @@ export function summarize(service: ServiceDetail, { figures }: Source): ServiceS
     inflight,
     states,
   };
+}
+
+/** From the view alone, whatever the number of instances: cheap enough to be asked of every service. */
+export function conditionOf({ view, panic, policy }: ServiceDetail): Condition {
+  const registered = view.registered - policy.fallback.length;
+  if (view.slots.length === 0) return registered === 0 ? 'empty' : 'down';
+  if (view.fallback) return 'fallback';
+  if (panic !== 'off') return 'panic';
+  return view.available < registered ? 'partial' : 'ok';
 }
 
 export function reportService(service: ServiceDetail, source: Source, limit: number): ServiceReport {

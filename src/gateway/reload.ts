@@ -95,6 +95,8 @@ export class Reloader {
       log.info('configuration reloaded', { changes: outcome.changes });
     } else {
       const [first] = outcome.issues;
+      const cause = first ? `${first.file}:${first.line} ${first.path}: ${first.message}` : 'not said why';
+      timeline.add({ kind: 'config', to: 'refused', cause });
       log.error('configuration not reloaded: nothing was changed', {
         mistakes: outcome.issues.length,
         first: first && `${first.file}:${first.line}:${first.column} ${first.path}: ${first.message}`,

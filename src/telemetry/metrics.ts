@@ -12,10 +12,11 @@ import {
 import { Family, label, Slices } from './exposition.ts';
 import { fleetFamilies, serviceFamilies, type InstanceSeriesLimit } from './fleet-series.ts';
 import { HistogramMeter } from './histogram-meter.ts';
-import type { MetricSources } from './metric-sources.ts';
+import type { Bounds, ConnectionCounts, MetricSources, ThreadCensus } from './metric-sources.ts';
 import { SERIES, type Series } from './series.ts';
 import { NO_SERVICE, ServiceSlots } from './service-slots.ts';
-import { TrafficMeters, type ServiceMeters } from './traffic.ts';
+import { totalsOf, type ServiceTotals } from './totals.ts';
+import { RowSum, TrafficMeters, type ServiceMeters } from './traffic.ts';
 
 export interface MetricsOptions {
   readonly clock: Clock;
@@ -36,6 +37,16 @@ const LINGER_MS = 300_000;
 const SLICE_MS = 4;
 /** The reasons are our own parsers' words; a defect there must not make series without end. */
 const MAX_BAD_REQUEST_REASONS = 128;
+
+/** The gateway as a whole, as it is now. A part that nothing has been connected for is missing. */
+export interface Vitals {
+  /** When this process began to count, in milliseconds since the epoch: another one, and all counts began anew. */
+  readonly startedWallMs: number;
+  readonly threads: ThreadCensus | undefined;
+  readonly connections: ConnectionCounts | undefined;
+  readonly bounds: Bounds | undefined;
+  readonly reloads: Readonly<Record<'success' | 'failure', number>>;
+}
 
 /**
  * Records and exports. What happens per request or per probe is counted in typed arrays (traffic.ts); prom-client
@@ -58,12 +69,15 @@ export class Metrics {
   readonly #probeLag = new HistogramMeter(OVERHEAD_BUCKETS);
   readonly #loopLag = new HistogramMeter(OVERHEAD_BUCKETS);
   readonly #reloads: Counter<'result'>;
+  readonly #reloadCounts = { success: 0, failure: 0 };
+  readonly #startedWallMs: number;
   #sources: MetricSources = {};
   #scrape: Promise<readonly Uint8Array[]> | undefined;
 
   constructor(options: MetricsOptions) {
     const rows = options.serviceRows ?? SERVICE_ROWS;
     this.#clock = options.clock;
+    this.#startedWallMs = options.clock.wall();
     this.#instanceSeries = options.instanceSeries;
     this.#slots = new ServiceSlots({ clock: options.clock, capacity: rows, lingerMs: options.lingerMs ?? LINGER_MS });
     this.traffic = new TrafficMeters({ services: rows });
@@ -137,6 +151,27 @@ export class Metrics {
 
   configReload(result: 'success' | 'failure'): void {
     this.#reloads.inc({ result });
+    this.#reloadCounts[result]++;
+  }
+
+  /** undefined: nothing is counted under this name alone. */
+  totals(service: string): ServiceTotals | undefined {
+    const row = this.#slots.find(service);
+    if (row === undefined) return undefined;
+    const sum = new RowSum();
+    sum.load(this.#threads, row);
+    return totalsOf(sum);
+  }
+
+  vitals(): Vitals {
+    const { threads, connections, bounds } = this.#sources;
+    return {
+      startedWallMs: this.#startedWallMs,
+      threads: threads?.(),
+      connections: connections?.(),
+      bounds: bounds?.(),
+      reloads: { ...this.#reloadCounts },
+    };
   }
 
   /**

@@ -66,6 +66,11 @@ export class ServiceSlots {
     return { slot, fresh };
   }
 
+  /** The row of a service that has one of its own. */
+  find(name: string): number | undefined {
+    return this.#byName.get(name);
+  }
+
   release(name: string): void {
     this.#crowdedOut.delete(name);
     if (this.#byName.has(name) && !this.#releasedAt.has(name)) this.#releasedAt.set(name, this.#clock.now());

@@ -31,6 +31,7 @@ describe('services and instances', () => {
     expect(services).toEqual([
       {
         name: 'api',
+        condition: 'ok',
         configured: false,
         registered: 1,
         available: 1,
@@ -41,6 +42,7 @@ describe('services and instances', () => {
       },
       {
         name: 'web',
+        condition: 'partial',
         configured: false,
         registered: 2,
         available: 1,
@@ -190,7 +192,7 @@ describe('every answer', () => {
 });
 
 describe('who may ask', () => {
-  test('with a token configured, everything but liveness and readiness asks for it', async () => {
+  test('with a token configured, everything but liveness, readiness and the files of the dashboard asks for it', async () => {
     const it = new AdminFixture({ token: 'correct horse' });
     const as = (authorization: string): RequestInit => ({ headers: { authorization } });
     for (const path of ['/metrics', '/api/services', '/', '/api/reload']) {
@@ -228,9 +230,28 @@ describe('who may ask', () => {
   ])('a page that had its name rebound, %s, changes and reads nothing', async (host) => {
     const it = new AdminFixture();
     expect((await it.get('/api/reload', { ...POST, headers: { host } })).status).toBe(403);
-    expect((await it.get('/api/services', { headers: { host } })).status).toBe(403);
+    for (const path of ['/', '/metrics', '/api/services', '/dashboard/main.js']) {
+      expect((await it.get(path, { headers: { host } })).status).toBe(403);
+    }
     expect((await it.get('/healthz', { headers: { host } })).status).toBe(200);
   });
+
+  test('whoever has the token may ask by any name, but no page of another origin', async () => {
+    const it = new AdminFixture({ token: 'Zm9vYmFy' });
+    const headers = { host: 'fairlead.prod.svc:9901', authorization: 'Bearer Zm9vYmFy' };
+    expect((await it.get('/api/reload', { ...POST, headers })).status).toBe(200);
+    const foreign = { ...headers, origin: 'https://evil.example' };
+    expect((await it.get('/api/reload', { ...POST, headers: foreign })).status).toBe(403);
+  });
+
+  test.each(['application/x-www-form-urlencoded', 'multipart/form-data; boundary=x', 'Text/Plain'])(
+    'what a form can send, %s, changes nothing, whatever else the browser says',
+    async (type) => {
+      const it = new AdminFixture();
+      const answer = await it.get('/api/reload', { ...POST, body: 'a=b', headers: { 'content-type': type } });
+      expect(answer.status).toBe(415);
+    },
+  );
 
   test.each<[string, Record<string, string>, number]>([
     ['another site', { origin: 'https://evil.example' }, 403],

@@ -4,6 +4,7 @@ import { ManualClock } from '../../src/core/clock.ts';
 import { instance, type Instance } from '../../src/core/instance.ts';
 import { seededRandom } from '../../src/core/random.ts';
 import type { CheckEvidence, TargetEvidence } from '../../src/health/evidence.ts';
+import { Metrics } from '../../src/telemetry/metrics.ts';
 import { Timeline } from '../../src/telemetry/timeline.ts';
 import { Figures } from '../../src/upstream/figures.ts';
 import { Fleet } from '../../src/upstream/fleet.ts';
@@ -29,6 +30,13 @@ export class AdminFixture {
     figures: this.figures,
     defaultPolicy: POLICY,
   });
+  readonly metrics = new Metrics({
+    clock: this.clock,
+    version: '1.2.3',
+    nodeVersion: 'v24.0.0',
+    instanceSeries: { enabled: true, limit: 100 },
+    serviceRows: 64,
+  });
   readonly evidence = new Map<Member, TargetEvidence>();
   readonly bugs: unknown[] = [];
   readonly deps: AdminDeps;
@@ -49,6 +57,8 @@ export class AdminFixture {
       metrics: {
         contentType: 'text/plain; version=0.0.4; charset=utf-8',
         scrape: () => Promise.resolve(['# one\n', '# two\n'].map((text) => Buffer.from(text))),
+        totals: (service) => this.metrics.totals(service),
+        vitals: () => this.metrics.vitals(),
       },
       timeline: this.timeline,
       fleet: this.fleet,
