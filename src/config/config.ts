@@ -52,7 +52,7 @@ export interface LogDestination {
   readonly path: string | undefined;
 }
 
-/** All of them over the whole gateway, not per thread. */
+/** All but the last over the whole gateway, not per thread. */
 export interface GatewayLimits {
   readonly headBytes: number;
   readonly headFields: number;
@@ -63,6 +63,8 @@ export interface GatewayLimits {
   readonly services: number;
   /** 0 = at any rate. */
   readonly bodyMinBytesPerSecond: number;
+  /** Of one data-plane thread: heap and buffers. */
+  readonly threadMemoryBytes: number;
 }
 
 export interface GatewayTimeouts {

@@ -87,6 +87,14 @@ const limits = group({
       max: '1MiB',
     },
   ),
+  threadMemory: size(
+    'Heap and buffers of one data-plane thread, garbage included. At the limit the thread is ended: its requests in flight fail, and another one takes its place within a second. Little ends threads that only serve many requests at once; much lets a defect take it from the machine, once per thread. More than before holds for threads that begin later.',
+    {
+      fallback: '1GiB',
+      min: '128MiB',
+      max: '64GiB',
+    },
+  ),
 });
 
 const timeouts = group({
@@ -170,9 +178,10 @@ export const gatewaySchema = group({
     'Whether header fields with _ in their names are passed on. true lets a client smuggle X_User past rules for X-User where an application reads both alike.',
     false,
   ),
-  limits: limits
-    .prefault({})
-    .meta({ description: 'Bounds of what clients may ask for and registries may say; each over the whole gateway.' }),
+  limits: limits.prefault({}).meta({
+    description:
+      'Bounds of what clients may ask for and registries may say; each over the whole gateway, but for `threadMemory`.',
+  }),
   timeouts: timeouts
     .prefault({})
     .meta({ description: 'How long clients may take. Those towards instances are under `defaults.timeouts`.' }),
@@ -191,7 +200,7 @@ export const gatewaySchema = group({
 })
   .prefault({})
   .transform((given): GatewayConfig => {
-    const { bodyMinRate: bodyMinBytesPerSecond, ...limits } = given.limits;
+    const { bodyMinRate: bodyMinBytesPerSecond, threadMemory: threadMemoryBytes, ...limits } = given.limits;
     const {
       requestHead: requestHeadMs,
       keepAlive: keepAliveMs,
@@ -201,7 +210,12 @@ export const gatewaySchema = group({
     return {
       ...given,
       accessLog: given.accessLog === 'off' ? 'off' : toDestination(given.accessLog),
-      limits: { ...limits, targetBytes: Math.min(limits.targetBytes, limits.headBytes), bodyMinBytesPerSecond },
+      limits: {
+        ...limits,
+        targetBytes: Math.min(limits.targetBytes, limits.headBytes),
+        bodyMinBytesPerSecond,
+        threadMemoryBytes,
+      },
       timeouts: { requestHeadMs, keepAliveMs, bodyIdleMs, bodyGraceMs },
       stateDir: given.stateDir === 'off' ? undefined : given.stateDir,
     };

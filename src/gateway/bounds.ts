@@ -43,6 +43,7 @@ export class BoundsWatch {
         ['instances', limits.instances],
         ['services', limits.services],
         ['open_files', sockets.openFiles],
+        ['thread_memory_bytes', limits.threadMemoryBytes],
       ],
       refused: [
         ['downstream', 'limit', refused.limit],

@@ -6,15 +6,19 @@ import type { DataThreads } from '../worker/threads.ts';
 import { atOnce, type Reloadable } from './reload.ts';
 import { same } from './same-config.ts';
 
+const THREAD_MEMORY = 'gateway.limits.threadMemory';
+const RAISED = ': for threads that begin from now on, those that run keep what they had';
+
 /** What the data plane and the address policy take over from one moment to the next. */
 export function dataPlaneSettings(addresses: AddressPolicy, threads: Pick<DataThreads, 'reconfigure'>): Reloadable {
   const take = (next: Config, before: Config): string[] => {
     addresses.configure(addressRules(next));
     threads.reconfigure(threadSettings(next));
     const after = settingsOf(next);
+    const raised = next.gateway.limits.threadMemoryBytes > before.gateway.limits.threadMemoryBytes;
     return [...settingsOf(before)]
       .filter(([name, value]) => !same(value, after.get(name)))
-      .map(([name]) => `${name} changed`);
+      .map(([name]) => `${name} changed${name === THREAD_MEMORY && raised ? RAISED : ''}`);
   };
   return { prepare: (next, before) => atOnce(() => take(next, before)) };
 }
@@ -53,6 +57,7 @@ function settingsOf({ gateway, shutdown }: Config): ReadonlyMap<string, unknown>
     ['gateway.limits.connections', limits.connections],
     ['gateway.limits.requests', limits.requests],
     ['gateway.limits.bodyMinRate', limits.bodyMinBytesPerSecond],
+    [THREAD_MEMORY, limits.threadMemoryBytes],
     ['gateway.timeouts.requestHead', timeouts.requestHeadMs],
     ['gateway.timeouts.keepAlive', timeouts.keepAliveMs],
     ['gateway.timeouts.bodyIdle', timeouts.bodyIdleMs],

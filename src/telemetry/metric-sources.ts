@@ -23,6 +23,8 @@ export interface ThreadCensus {
   /** By thread. */
   readonly connections: readonly number[];
   readonly heapBytes: readonly number[];
+  /** Heap and buffers. */
+  readonly memoryBytes: readonly number[];
 }
 
 export interface Bounds {

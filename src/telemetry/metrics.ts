@@ -249,6 +249,7 @@ export class Metrics {
     };
     ofThreads(SERIES.dataThreadConnections, () => this.#sources.threads?.().connections);
     ofThreads(SERIES.dataThreadHeap, () => this.#sources.threads?.().heapBytes);
+    ofThreads(SERIES.dataThreadMemory, () => this.#sources.threads?.().memoryBytes);
     const deaths = new Counter({
       ...declare(this.#registry, SERIES.dataThreadDeaths),
       collect: () => {

@@ -214,7 +214,13 @@ export const SERIES = {
     'gauge',
     'data_thread_heap_bytes',
     ['thread'],
-    'Heap of a data-plane thread in use; one that passes its bound is replaced.',
+    'Heap of a data-plane thread in use.',
+  ),
+  dataThreadMemory: series(
+    'gauge',
+    'data_thread_memory_bytes',
+    ['thread'],
+    'Heap and buffers of a data-plane thread; one that passes limit{of="thread_memory_bytes"} is replaced.',
   ),
   dataThreadDeaths: series(
     'counter',

@@ -34,6 +34,7 @@ export interface DataThreadOptions {
 /** How often the thread says that it is alive and what it has open, and looks at what the others have. */
 const BEAT_MS = 50;
 const LINES_MS = 100;
+const MIB = 2 ** 20;
 const LINES_BYTES = 32_768;
 const LINES_BLOCKS = 32;
 
@@ -193,11 +194,17 @@ export class DataThread {
   #beatLater(): () => void {
     return this.#clock.after(BEAT_MS, () => {
       this.#status.beat(this.#setup.number);
-      this.#status.set(this.#setup.number, 'heapMb', Math.round(getHeapStatistics().used_heap_size / 2 ** 20));
+      this.#weigh();
       this.#report();
       this.#outbox.flush();
       this.#cancelBeat = this.#beatLater();
     });
+  }
+
+  #weigh(): void {
+    const { used_heap_size: heap, external_memory: buffers } = getHeapStatistics();
+    this.#status.set(this.#setup.number, 'heapMb', Math.round(heap / MIB));
+    this.#status.set(this.#setup.number, 'memoryMb', Math.round((heap + buffers) / MIB));
   }
 
   #report(): void {

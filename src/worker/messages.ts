@@ -19,8 +19,8 @@ export interface ThreadSetup {
   readonly status: SharedArrayBuffer;
   /** Of `SocketBudget`, whose row 0 is the control thread's. */
   readonly sockets: { readonly openFiles: number | undefined; readonly cells: Int32Array };
-  /** What the heap may come to: beyond it the thread is ended, and not the process. */
-  readonly heapMb: number;
+  /** What its heap and its buffers may come to: beyond it the thread is ended, and not the process. MiB. */
+  readonly memoryMb: number;
   readonly settings: ThreadSettings;
 }
 

@@ -41,6 +41,8 @@ export class Seat {
   feed: Feed | undefined;
   /** `clock.now()` at which the present thread began. */
   beganMs = 0;
+  /** What the present thread may have, as it was when it began. */
+  memoryMb = 0;
   readonly #options: SeatOptions;
   readonly #pending = new Map<number, Pending>();
   #requests = 0;
@@ -61,7 +63,9 @@ export class Seat {
   start(): void {
     const { spawn, setup, clock } = this.#options;
     this.beganMs = clock.now();
-    const thread: ThreadHandle = spawn(setup(), {
+    const born = setup();
+    this.memoryMb = born.memoryMb;
+    const thread: ThreadHandle = spawn(born, {
       onMessage: (message) => {
         if (this.#thread === thread) this.#receive(message);
       },
@@ -92,6 +96,11 @@ export class Seat {
   /** Of a test. */
   fail(how: Failing): void {
     this.#thread?.post({ type: 'fail', how });
+  }
+
+  /** See `ThreadHandle`; undefined where there is no telling. */
+  async weigh(): Promise<number | undefined> {
+    return this.#thread?.weigh?.();
   }
 
   /** Ends the thread at once; `onExit` follows. */

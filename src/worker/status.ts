@@ -2,7 +2,15 @@
 const CELLS = 16;
 
 /** Where each figure is. */
-const STATUS = { heartbeat: 0, connections: 1, requests: 2, idleUpstream: 3, heapMb: 4, threadId: 5 } as const;
+const STATUS = {
+  heartbeat: 0,
+  connections: 1,
+  requests: 2,
+  idleUpstream: 3,
+  heapMb: 4,
+  threadId: 5,
+  memoryMb: 6,
+} as const;
 export type StatusFigure = keyof typeof STATUS;
 
 /**
@@ -40,7 +48,7 @@ export class ThreadStatus {
 
   /** The thread is no more: what it had open is closed, and it has not begun to live again. */
   clear(thread: number): void {
-    for (const figure of ['heartbeat', 'connections', 'requests', 'idleUpstream', 'heapMb'] as const)
+    for (const figure of ['heartbeat', 'connections', 'requests', 'idleUpstream', 'heapMb', 'memoryMb'] as const)
       this.set(thread, figure, 0);
   }
 }

@@ -10,6 +10,7 @@ import type { Barrier } from '../upstream/departures.ts';
 import type { Fleet } from '../upstream/fleet.ts';
 import { OwnFigures } from '../upstream/figures.ts';
 import { cpuMsOf } from './cpu-time.ts';
+import type { Failing } from './failing.ts';
 import { Feed } from './feed.ts';
 import type { ThreadSettings, ThreadSetup } from './messages.ts';
 import { Place } from './place.ts';
@@ -34,8 +35,6 @@ export interface DataThreadsOptions {
   readonly serviceRows: number;
   /** The row of a service in them. */
   readonly rowOf: (service: string) => number;
-  /** Room for the heap of each thread, in MiB. */
-  readonly heapMb?: number;
   readonly spawn?: SpawnThread;
   /** False: each thread opens its own sockets, as where the platform can do no better. */
   readonly keepSockets?: boolean;
@@ -67,7 +66,7 @@ export class ThreadBarrier implements Barrier {
   }
 }
 
-const HEAP_MB = 1024;
+const MIB = 2 ** 20;
 /** What threads have to hand on their last lines, and to end. */
 const CLOSE_MS = 1000;
 
@@ -99,10 +98,12 @@ export class DataThreads {
       threads: count,
       beatsOf: (thread) => this.#status.get(thread, 'heartbeat'),
       cpuOf: (thread) => cpuMsOf(this.#status.get(thread, 'threadId')),
-      heapOf: (thread) => this.#status.get(thread, 'heapMb'),
-      maxHeapMb: options.heapMb ?? HEAP_MB,
-      onBloated: (thread, heapMb) => {
-        this.#options.log.error('data-plane thread has used up its memory: it is ended', { thread, heapMb });
+      memoryOf: (thread) => this.#status.get(thread, 'memoryMb'),
+      weigh: async (thread) => this.#seats[thread]?.weigh(),
+      // V8 holds a thread to what was permitted when it began.
+      maxMemoryOf: (thread) => Math.min(memoryMbOf(this.#settings), this.#seats[thread]?.memoryMb ?? 0),
+      onBloated: (thread, memoryMb) => {
+        this.#options.log.error('data-plane thread has used up its memory: it is ended', { thread, memoryMb });
         void this.#seats[thread]?.terminate();
       },
       onStuck: (thread, forMs) => {
@@ -127,7 +128,8 @@ export class DataThreads {
       running: this.#seats.filter(({ isTaken }) => isTaken).length,
       deaths: this.#deaths,
       connections: each('connections'),
-      heapBytes: each('heapMb').map((heapMb) => heapMb * 2 ** 20),
+      heapBytes: each('heapMb').map((heapMb) => heapMb * MIB),
+      memoryBytes: each('memoryMb').map((memoryMb) => memoryMb * MIB),
     };
   }
 
@@ -199,7 +201,7 @@ export class DataThreads {
   }
 
   /** Of a test: what a defect in a thread would do. */
-  fail(thread: number, how: 'throw' | 'exit' | 'loop' | 'memory'): void {
+  fail(thread: number, how: Failing): void {
     this.#seats[thread]?.fail(how);
   }
 
@@ -216,7 +218,7 @@ export class DataThreads {
       meters: { services: serviceRows, buffer: meters.buffer },
       status: this.#status.buffer,
       sockets: this.#options.sockets,
-      heapMb: this.#options.heapMb ?? HEAP_MB,
+      memoryMb: memoryMbOf(this.#settings),
       settings: this.#settings,
     });
     return new Seat({
@@ -356,6 +358,10 @@ export class DataThreads {
   #keeper(): Promise<SocketKeeper | undefined> {
     return (this.#keeping ??= this.#options.keepSockets === false ? Promise.resolve(undefined) : SocketKeeper.open());
   }
+}
+
+function memoryMbOf({ gateway }: ThreadSettings): number {
+  return Math.ceil(gateway.limits.threadMemoryBytes / MIB);
 }
 
 /** Sockets of ours share an address; a socket of somebody else there is a mistake, and must be seen. */

@@ -7,10 +7,13 @@ export interface WatchdogOptions {
   readonly beatsOf: (thread: number) => number;
   /** CPU time that the thread has used, in milliseconds; undefined where it cannot be known. */
   readonly cpuOf: (thread: number) => number | undefined;
-  /** MiB. */
-  readonly heapOf: (thread: number) => number;
-  readonly maxHeapMb: number;
-  readonly onBloated: (thread: number, heapMb: number) => void;
+  /** Heap and buffers as the thread itself says when it beats, in MiB. */
+  readonly memoryOf: (thread: number) => number;
+  /** The same asked from outside, of a thread that does not beat. */
+  readonly weigh: (thread: number) => Promise<number | undefined>;
+  readonly maxMemoryOf: (thread: number) => number;
+  /** Once in a life. */
+  readonly onBloated: (thread: number, memoryMb: number) => void;
   /** The thread has not come round its event loop for `forMs`. */
   readonly onStuck: (thread: number, forMs: number) => void;
 }
@@ -24,13 +27,18 @@ const LOOP_SHARE = 0.6;
 /** A look that is later than this says nothing: whoever is late itself has no right to judge. */
 const LATE_MS = 75;
 
-/** Finds data-plane threads that do not come round their event loop any more, or whose heap grows without end. */
+/** Finds data-plane threads that do not come round their event loop any more, or whose memory grows without end. */
 export class Watchdog {
   readonly #options: WatchdogOptions;
   readonly #beats: number[];
   readonly #missed: number[];
   /** CPU time at the first look that found no beat. */
   readonly #cpuMs: (number | undefined)[] = [];
+  /** Which thread of the seat it is: answers about the one before it come too late. */
+  readonly #lives: number[];
+  readonly #bloated = new Set<number>();
+  /** Asked for their memory just now. */
+  readonly #asked = new Set<number>();
   #lookedMs: number;
   #cancel: () => void;
 
@@ -38,6 +46,7 @@ export class Watchdog {
     this.#options = options;
     this.#beats = new Array<number>(options.threads).fill(-1);
     this.#missed = new Array<number>(options.threads).fill(0);
+    this.#lives = new Array<number>(options.threads).fill(0);
     this.#lookedMs = options.clock.now();
     this.#cancel = this.#later();
   }
@@ -46,6 +55,9 @@ export class Watchdog {
   reset(thread: number): void {
     this.#beats[thread] = -1;
     this.#missed[thread] = 0;
+    (this.#lives[thread] as number)++;
+    this.#bloated.delete(thread);
+    this.#asked.delete(thread);
   }
 
   stop(): void {
@@ -66,24 +78,38 @@ export class Watchdog {
     return now - before >= LOOP_SHARE * (missed - 1) * LOOK_MS;
   }
 
-  #weigh(thread: number): void {
-    const { heapOf, maxHeapMb, onBloated } = this.#options;
-    const heapMb = heapOf(thread);
-    if (heapMb > maxHeapMb) onBloated(thread, heapMb);
+  #judge(thread: number, memoryMb: number): void {
+    const { maxMemoryOf, onBloated } = this.#options;
+    if (memoryMb <= maxMemoryOf(thread) || this.#bloated.has(thread)) return;
+    this.#bloated.add(thread);
+    onBloated(thread, memoryMb);
+  }
+
+  /** A loop that takes memory has taken gigabytes before it counts as stuck. */
+  #ask(thread: number): void {
+    if (this.#asked.has(thread)) return;
+    this.#asked.add(thread);
+    const life = this.#lives[thread];
+    void this.#options.weigh(thread).then((memoryMb) => {
+      if (this.#lives[thread] !== life) return;
+      this.#asked.delete(thread);
+      if (memoryMb !== undefined) this.#judge(thread, memoryMb);
+    });
   }
 
   #look(): void {
-    const { clock, threads, beatsOf, onStuck } = this.#options;
+    const { clock, threads, beatsOf, memoryOf, onStuck } = this.#options;
     const nowMs = clock.now();
     const late = nowMs - this.#lookedMs > LOOK_MS + LATE_MS;
     this.#lookedMs = nowMs;
     for (let thread = 0; thread < threads; thread++) {
-      this.#weigh(thread);
+      this.#judge(thread, memoryOf(thread));
       const beats = beatsOf(thread);
       const before = this.#beats[thread];
       const first = before === -1;
       if (first && beats === 0) continue;
       this.#beats[thread] = beats;
+      if (beats === before) this.#ask(thread);
       if (late || first || beats !== before) {
         this.#missed[thread] = 0;
         continue;

@@ -19,6 +19,7 @@ const PROMISED: Config = {
       instances: 131_072,
       services: 16_384,
       bodyMinBytesPerSecond: 240,
+      threadMemoryBytes: 2 ** 30,
     },
     timeouts: { requestHeadMs: 10_000, keepAliveMs: 65_000, bodyIdleMs: 60_000, bodyGraceMs: 10_000 },
     upstreamAddresses: { allow: [], deny: [], allowLoopback: false, ports: [] },

@@ -8,7 +8,7 @@ import { SocketBudget } from '../../src/core/socket-budget.ts';
 import type { Logger } from '../../src/telemetry/log.ts';
 import { Figures } from '../../src/upstream/figures.ts';
 import { Fleet } from '../../src/upstream/fleet.ts';
-import type { Failing } from '../../src/worker/failing.ts';
+import type { Failing, MemoryPattern } from '../../src/worker/failing.ts';
 import { DataThreads, ThreadBarrier, type ThreadListener } from '../../src/worker/threads.ts';
 import { load } from '../config/load-text.ts';
 import { eventually, pause } from '../e2e/world.ts';
@@ -18,6 +18,8 @@ import { POLICY } from '../policy.ts';
 class World {
   readonly figures = new Figures(64);
   readonly died: string[] = [];
+  /** Details of messages of level info: of threads that are replaced. */
+  readonly said: unknown[] = [];
   readonly fleet: Fleet;
   readonly threads: DataThreads;
   readonly origin: http.Server;
@@ -33,14 +35,15 @@ class World {
       barrier,
       defaultPolicy: { ...POLICY, breaker: { ...POLICY.breaker, openMs: 200 } },
     });
-    const gateway = load('gateway: { upstreamAddresses: { allowLoopback: true } }').gateway;
+    const gateway = load(
+      'gateway: { upstreamAddresses: { allowLoopback: true }, limits: { threadMemory: 128MiB } }',
+    ).gateway;
     this.threads = new DataThreads({
       clock: systemClock,
       fleet: this.fleet,
       barrier,
-      log: QUIET,
+      log: { ...QUIET, info: (_, details) => void this.said.push(details) },
       count,
-      heapMb: 64,
       reusePort: true,
       settings: { gateway, hosts: [], ownListeners: [], accessLog: false },
       sockets: { openFiles: undefined, cells: SocketBudget.cells(count + 1) },
@@ -180,7 +183,7 @@ describe('data-plane threads', () => {
     },
   );
 
-  it.each<Failing>(['exit', 'throw', 'loop', 'memory'])(
+  it.each<Failing>(['exit', 'throw', 'loop', 'trickle'])(
     'replace one that ends by %s, with its in-flight figures and its trial put right',
     { timeout: 60_000 },
     async (how) => {
@@ -213,6 +216,54 @@ describe('data-plane threads', () => {
       expect(it.died).toHaveLength(1);
     },
   );
+
+  // Each of them aborts the whole process where V8 finds its own limit before the watchdog has looked.
+  it.each<MemoryPattern>(['objects', 'strings', 'growing-array', 'giant-array', 'map', 'buffers', 'buffers-loop'])(
+    'survive one that takes all the memory it can get: %s',
+    { timeout: 60_000 },
+    async (how) => {
+      let over = false;
+      const it = (world = await World.start(2, (request, response) => {
+        if (request.url === '/' || over) response.end('ok');
+      }));
+      await answered(it);
+      const hanging = Array.from({ length: 20 }, () => it.get('/never').catch(() => 'broken'));
+      await eventually('all are in flight', () => it.figures.inflight[it.slot] === 20, 5000);
+      it.threads.fail(0, how);
+      await eventually('it is ended', () => it.died.length === 1, 30_000);
+      const left = it.figures.inflight[it.slot]!;
+      await eventually('another one listens in its place', () => it.said.length === 1, 10_000);
+      // It lived for less than 10 s: 100 ms of waiting, and on a busy machine what it takes to begin.
+      expect((it.said[0] as { afterMs: number }).afterMs).toBeLessThan(3000);
+      expect(await Promise.all(Array.from({ length: 20 }, () => it.get()))).toEqual(new Array(20).fill(200));
+      expect(it.figures.inflight[it.slot]).toBe(left);
+      over = true;
+      it.origin.closeAllConnections();
+      const outcomes = await Promise.all(hanging);
+      // What was not on that thread ends as it would have without all this.
+      expect(outcomes.filter((outcome) => outcome === 'broken')).toHaveLength(20 - left);
+      expect(it.died).toHaveLength(1);
+    },
+  );
+
+  it('take less memory over at once, and more with the next thread', { timeout: 60_000 }, async () => {
+    const it = (world = await World.start(1, (_, response) => response.end('ok')));
+    await answered(it);
+    const { gateway, ...settings } = it.threads.settings;
+    const permit = (threadMemoryBytes: number): void => {
+      it.threads.reconfigure({
+        ...settings,
+        gateway: { ...gateway, limits: { ...gateway.limits, threadMemoryBytes } },
+      });
+    };
+    permit(2 ** 20);
+    await eventually('it has more than that, and is ended', () => it.died.length === 1, 5000);
+    permit(2 ** 30);
+    await eventually('the next one may have as much as it needs', () => it.said.length === 1, 20_000);
+    await answered(it);
+    await pause(500);
+    expect(it.died.length).toBeLessThanOrEqual(2);
+  });
 
   it.each<Failing>(['exit', 'loop'])(
     'lose no connection that comes while one has ended by %s and is replaced',

@@ -4,15 +4,27 @@ import { Watchdog } from '../../src/worker/watchdog.ts';
 
 function watch(cpuOf: (nowMs: number) => number | undefined) {
   const clock = new ManualClock();
-  const state = { beats: 1, heapMb: 10, stuckAtMs: [] as number[], bloated: 0 };
+  const state = {
+    beats: 1,
+    memoryMb: 10,
+    asked: 0,
+    answer: undefined as number | undefined,
+    maxMb: 100,
+    stuckAtMs: [] as number[],
+    bloated: [] as number[],
+  };
   const watchdog = new Watchdog({
     clock,
     threads: 1,
     beatsOf: () => state.beats,
     cpuOf: () => cpuOf(clock.now()),
-    heapOf: () => state.heapMb,
-    maxHeapMb: 100,
-    onBloated: () => state.bloated++,
+    memoryOf: () => state.memoryMb,
+    weigh: () => {
+      state.asked++;
+      return Promise.resolve(state.answer);
+    },
+    maxMemoryOf: () => state.maxMb,
+    onBloated: (_, memoryMb) => state.bloated.push(memoryMb),
     onStuck: () => state.stuckAtMs.push(clock.now()),
   });
   return { clock, state, watchdog };
@@ -48,13 +60,51 @@ describe('the watchdog of threads', () => {
     expect(young.state.stuckAtMs).toEqual([]);
   });
 
-  it('tells of a heap that has grown too large', () => {
-    const { clock, state } = watch(() => 0);
+  it('tells once of memory that has grown too much, and again of the next thread', () => {
+    const { clock, state, watchdog } = watch(() => 0);
     clock.advance(200);
-    expect(state.bloated).toBe(0);
-    state.heapMb = 101;
+    expect(state.bloated).toEqual([]);
+    state.memoryMb = 101;
+    clock.advance(1000);
+    expect(state.bloated).toEqual([101]);
+    watchdog.reset(0);
     clock.advance(150);
-    expect(state.bloated).toBe(1);
+    expect(state.bloated).toEqual([101, 101]);
+  });
+
+  it('holds to the limit as it is at the time', () => {
+    const { clock, state } = watch(() => 0);
+    state.memoryMb = 90;
+    clock.advance(300);
+    expect(state.bloated).toEqual([]);
+    state.maxMb = 80;
+    clock.advance(150);
+    expect(state.bloated).toEqual([90]);
+  });
+
+  it('asks a thread that does not beat for its memory, before it counts as stuck, and no other', async () => {
+    const { clock, state } = watch((nowMs) => nowMs);
+    for (let beat = 0; beat < 20; beat++) {
+      state.beats++;
+      clock.advance(50);
+    }
+    expect(state.asked).toBe(0);
+    state.answer = 500;
+    clock.advance(300);
+    expect(state.asked).toBe(1);
+    await Promise.resolve();
+    expect(state.bloated).toEqual([500]);
+    expect(state.stuckAtMs).toEqual([]);
+  });
+
+  it('heeds no answer about a thread that another one has replaced', async () => {
+    const { clock, state, watchdog } = watch(() => 0);
+    state.answer = 500;
+    clock.advance(300);
+    expect(state.asked).toBe(1);
+    watchdog.reset(0);
+    await Promise.resolve();
+    expect(state.bloated).toEqual([]);
   });
 
   it('leaves no timer', () => {
