@@ -16,6 +16,12 @@ const MAX_MEMBERS = 500;
 const MAX_SERVICES = 250;
 /** Updates sent and not acknowledged. One is applied while the next is on its way. */
 const MAX_UNDERWAY = 2;
+/**
+ * An update costs both sides some 50 µs whatever it holds: a storm of changes is taken together, one update in so many
+ * milliseconds. As many updates as are in `BURST` go out at once before that, and so does what is changed at rest.
+ */
+const PACE_MS = 4;
+const BURST = 8;
 /** Policies below this number are not worth a look at which are in use. */
 const MIN_POLICIES = 64;
 /** Slots beyond which a view is shared between threads in place of being copied to each. */
@@ -43,6 +49,9 @@ export class Feed {
   #applied = 0;
   #underway = 0;
   #scheduled = false;
+  #cancelTimer: (() => void) | undefined;
+  /** `clock.now()` from when on all of the burst may be used again; it moves on with every update that tells all. */
+  #restedMs = -Infinity;
   #closed = false;
   #waiting: { readonly passed: () => boolean; readonly resolve: () => void }[] = [];
 
@@ -105,11 +114,12 @@ export class Feed {
     this.#underway--;
     this.#applied = Math.max(this.#applied, through);
     this.#tellWaiting();
-    this.#pump();
+    if (!this.#scheduled) this.#pump();
   }
 
   close(): void {
     this.#closed = true;
+    this.#cancelTimer?.();
     this.#tellWaiting();
   }
 
@@ -124,10 +134,15 @@ export class Feed {
     this.#changes++;
     if (this.#scheduled) return;
     this.#scheduled = true;
-    queueMicrotask(() => {
+    const run = (): void => {
       this.#scheduled = false;
+      this.#cancelTimer = undefined;
       this.#pump();
-    });
+    };
+    const { clock } = this.#options.fleet;
+    const waitMs = this.#restedMs - BURST * PACE_MS - clock.now();
+    if (waitMs > 0) this.#cancelTimer = clock.after(waitMs, run);
+    else queueMicrotask(run);
   }
 
   #pump(): void {
@@ -149,7 +164,10 @@ export class Feed {
     const members = this.#services.size === 0 ? this.#takeMembers() : NO_MEMBERS;
     // A view may only name what the thread knows.
     const views = this.#services.size + this.#members.size === 0 ? this.#takeViews() : [];
-    if (this.#services.size + this.#members.size + this.#views.size === 0) this.#sent = this.#changes;
+    if (this.#services.size + this.#members.size + this.#views.size === 0) {
+      this.#sent = this.#changes;
+      this.#restedMs = Math.max(this.#restedMs, this.#options.fleet.clock.now()) + PACE_MS;
+    }
     return { through: this.#sent, freed, dropped, policies, forgotten, services, members, views };
   }
 
