@@ -30,7 +30,8 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM HUP
 # A copy: Maven writes into its project, and this repository is not for that.
 cp -r "$project/." "$work/"
-timeout --kill-after=10 "$limit" mvn -q -B -f "$work/pom.xml" -Dmaven.test.skip=true package >&2
+# In our process group, so that what ends us ends it.
+timeout --foreground --kill-after=10 "$limit" mvn -q -B -f "$work/pom.xml" -Dmaven.test.skip=true package >&2
 mkdir -p "$target"
 mv "$work/target/eureka-server.jar" "$jar"
 echo "$sum" >"$target/built-from"
