@@ -81,6 +81,11 @@ function spawnSuccessor(fds: readonly number[]): Successor {
     env,
     stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...fds],
   });
+  let unsent = 0;
+  let closing = false;
+  const hangUpWhenSent = (): void => {
+    if (closing && unsent === 0 && child.connected) child.disconnect();
+  };
   const exited = new Promise<string>((resolve) => {
     child.once('error', (error) => resolve(error.message));
     child.once('exit', (code, signal) => resolve(signal ?? `exit code ${code ?? '?'}`));
@@ -90,7 +95,12 @@ function spawnSuccessor(fds: readonly number[]): Successor {
     exited,
     send: (message) => {
       // One that is gone is heard of through `exited`.
-      if (child.connected) child.send(message, () => undefined);
+      if (!child.connected) return;
+      unsent++;
+      child.send(message, () => {
+        unsent--;
+        hangUpWhenSent();
+      });
     },
     onMessage: (listener) => {
       child.removeAllListeners('message');
@@ -100,11 +110,15 @@ function spawnSuccessor(fds: readonly number[]): Successor {
       child.once('disconnect', listener);
     },
     close: () => {
-      if (child.connected) child.disconnect();
+      closing = true;
+      hangUpWhenSent();
       child.unref();
     },
     kill: () => {
       child.kill('SIGKILL');
+    },
+    hangUp: () => {
+      child.kill('SIGHUP');
     },
   };
 }

@@ -16,15 +16,7 @@ export const run: Verb = {
   async run(ctx, args) {
     const { values } = parseFlags(args, FLAGS, { positionals: 0 });
     const file = configFile(ctx, values.config);
-    const [{ Gateway }, { loadConfigFile }] = await Promise.all([
-      import('../gateway/gateway.ts'),
-      import('../config/load.ts'),
-    ]);
-    const config = await readConfig(ctx, file);
-    if (!config) return 1;
-    const pidFile = values['pid-file'];
-    const { pid } = ctx.process;
-    // Registered first: a signal that comes during the start must not be lost.
+    // Registered first: a signal that comes during the start must not be lost, and HUP would end the process.
     const stopping = new AbortController();
     const hurry = new AbortController();
     const stop = (): void => {
@@ -33,6 +25,20 @@ export const run: Verb = {
     };
     ctx.onSignal('SIGTERM', stop);
     ctx.onSignal('SIGINT', stop);
+    const early = new AbortController();
+    const noLongerEarly = ctx.onSignal('SIGHUP', () => {
+      early.abort();
+    });
+    const [{ Gateway }, { loadConfigFile }, { lookAt }] = await Promise.all([
+      import('../gateway/gateway.ts'),
+      import('../config/load.ts'),
+      import('../gateway/config-watch.ts'),
+    ]);
+    const seen = await lookAt(file.path);
+    const config = await readConfig(ctx, file);
+    if (!config) return 1;
+    const pidFile = values['pid-file'];
+    const { pid } = ctx.process;
     const gateway = await inheritance(ctx, config)
       .then((inherited) =>
         Gateway.start({
@@ -45,6 +51,7 @@ export const run: Verb = {
           load: () => loadConfigFile(file.path, { file: file.file, env: ctx.env }),
           file: file.file,
           path: file.path,
+          seen,
           cores: availableParallelism(),
           clock: ctx.clock,
           random: ctx.random,
@@ -60,7 +67,11 @@ export const run: Verb = {
         return undefined;
       });
     if (!gateway) return 1;
-    ctx.onSignal('SIGHUP', () => void gateway.reload());
+    noLongerEarly();
+    ctx.onSignal('SIGHUP', () => {
+      gateway.hangUp();
+    });
+    if (early.signal.aborted) gateway.hangUp();
     ctx.onSignal('SIGUSR1', () => {
       gateway.reopenLogs();
     });

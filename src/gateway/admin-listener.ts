@@ -58,6 +58,11 @@ export class AdminListener implements Reloadable {
     };
   }
 
+  /** Another process has the listener. What is asked on connections that are open here is passed on to it. */
+  handOn(): void {
+    void this.#served?.handOn(0);
+  }
+
   /** What is being answered may end within `graceMs`. */
   async close(graceMs = 0): Promise<void> {
     await this.#served?.close(graceMs);

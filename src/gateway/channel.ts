@@ -5,7 +5,7 @@ export interface Channel {
   onMessage(listener: (message: unknown) => void): void;
   /** The other end is gone, or has hung up. Not called for our own `close`. */
   onClosed(listener: () => void): void;
-  /** Hangs up. */
+  /** Hangs up, once what was sent has gone out. */
   close(): void;
 }
 
@@ -16,6 +16,8 @@ export interface Successor extends Channel {
   readonly exited: Promise<string>;
   /** Ends it at once. */
   kill(): void;
+  /** Lets it read its configuration again, as HUP does. */
+  hangUp(): void;
 }
 
 /** Where the first of the sockets is that a successor inherits: behind its standard streams and the channel. */

@@ -10,12 +10,14 @@ export interface ConfigWatchOptions {
   readonly path: string;
   readonly clock: Clock;
   readonly log: Logger;
+  /** As it was before the configuration in use was read from it. */
+  readonly seen: FileLook | undefined;
   /** Never rejects. Whoever reads the file for it calls `note` first. */
   readonly reload: () => Promise<unknown>;
 }
 
 /** The file as it was at one moment. */
-interface Look {
+export interface FileLook {
   /** Differs where anything about the file does: a rename over it, a symbolic link that was turned, a write. */
   readonly signature: string;
   /** Of its content; undefined where it cannot be read or is empty, as it is while an editor writes it. */
@@ -35,18 +37,19 @@ const GONE_MS = 10_000;
 export class ConfigWatch implements Reloadable {
   readonly #options: ConfigWatchOptions;
   #cancel: (() => void) | undefined;
-  #loaded: Look | undefined;
+  #loaded: FileLook | undefined;
   #candidate: string | undefined;
   #goneSinceMs: number | undefined;
   #saidGone = false;
 
   constructor(options: ConfigWatchOptions) {
     this.#options = options;
+    this.#loaded = options.seen;
   }
 
   /** What is in the file now is about to be loaded. */
   async note(): Promise<void> {
-    this.#loaded = await look(this.#options.path);
+    this.#loaded = await lookAt(this.#options.path);
   }
 
   /** On or off; begins with what `note` saw last, if anything. */
@@ -88,14 +91,15 @@ export class ConfigWatch implements Reloadable {
       this.#candidate = signature;
       return;
     }
-    const now = await look(path);
+    const now = await lookAt(path);
     if (now?.signature !== signature || now.digest === undefined) return;
     if (now.digest === this.#loaded?.digest) this.#loaded = now;
     else await reload();
   }
 }
 
-async function look(path: string): Promise<Look | undefined> {
+/** The file as it is now; undefined where it is gone. Never rejects. */
+export async function lookAt(path: string): Promise<FileLook | undefined> {
   const signature = await signatureOf(path);
   return signature === undefined ? undefined : { signature, digest: await digestOf(path) };
 }

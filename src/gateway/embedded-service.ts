@@ -123,6 +123,17 @@ export class EmbeddedService {
     };
   }
 
+  /**
+   * Answers what has been asked, and gives the directory back: another process takes it and the listeners. What is asked
+   * on connections that are open here is passed on to it, until `close`.
+   */
+  async handOver(graceMs: number): Promise<void> {
+    this.#registry.endWaits();
+    await Promise.all(this.#served.map(({ app }) => app.handOn(graceMs)));
+    this.#unsubscribe();
+    await this.#registry.close();
+  }
+
   /** Accepts no more, lets what is under way end, and gives the directory back. */
   async close(graceMs = 0): Promise<void> {
     this.#unsubscribe();

@@ -18,7 +18,7 @@ import { ADMIN_SETTING, AdminListener } from './admin-listener.ts';
 import type { ClusterAddress } from './backends.ts';
 import { BoundsWatch } from './bounds.ts';
 import type { SpawnSuccessor } from './channel.ts';
-import { ConfigWatch } from './config-watch.ts';
+import { ConfigWatch, type FileLook } from './config-watch.ts';
 import { descriptorLimit } from './descriptors.ts';
 import type { Predecessor } from './handover.ts';
 import { Listeners } from './listeners.ts';
@@ -35,7 +35,7 @@ import { Suspects } from './suspects.ts';
 import { addressRules, dataPlaneSettings } from './settings.ts';
 import { startThreads } from './start-threads.ts';
 import { InheritedSockets, type NamedSocket } from './sockets.ts';
-import { drainedOf, takeOver } from './take-over.ts';
+import { drainedOf, handOver, serveInPlaceOf, takeOver } from './take-over.ts';
 import { Upgrade } from './upgrade.ts';
 
 export interface GatewayOptions {
@@ -45,6 +45,8 @@ export interface GatewayOptions {
   /** That file: as messages call it, and where it is. */
   readonly file: string;
   readonly path: string;
+  /** As it was before `config` was read from it. */
+  readonly seen: FileLook | undefined;
   /** As many data-plane threads there are where `workers` is `auto`. */
   readonly cores: number;
   /** That listened before this process began. */
@@ -182,7 +184,8 @@ export class Gateway {
     const measured = { registries: this.#registries, threads: this.#threads, bounds: this.#bounds, logs: this.#logs };
     this.#metrics.connect(metricSources({ ...parts, ...measured }));
     for (const [name, policy] of config.services) this.#fleet.configure(name, policy);
-    this.#watch = new ConfigWatch({ clock, log: this.#log, path: options.path, reload: () => this.reload() });
+    const { path, seen } = options;
+    this.#watch = new ConfigWatch({ clock, log: this.#log, path, seen, reload: () => this.reload() });
     this.#reloader = this.#makeReloader(parts);
     this.#upgrade = new Upgrade({
       clock,
@@ -190,7 +193,12 @@ export class Gateway {
       spawn: options.spawnSuccessor,
       sockets: () => [...this.#listeners.sockets, ...this.#admin.sockets, ...this.#registries.sockets],
       drained: () => drainedOf(this.#fleet),
-      handOver: () => this.#registries.handOver(),
+      handOver: () => handOver(this.#registries, this.#probing),
+      onServing: () => {
+        this.#admin.handOn();
+      },
+      holdReloads: () => this.#holdReloads(),
+      allowReloads: (asked) => this.#allowReloads(asked),
     });
   }
 
@@ -227,7 +235,6 @@ export class Gateway {
   async #open(): Promise<void> {
     const { config } = this.#options;
     this.#bounds.start();
-    await this.#watch.note();
     const inherited = new InheritedSockets(this.#options.sockets);
     const { clock, predecessor } = this.#options;
     if (predecessor) {
@@ -246,7 +253,7 @@ export class Gateway {
     if (adminLast) await this.#admin.open(config.admin, inherited);
     for (const { setting, host, port } of inherited.closeRest())
       this.#log.warn('an inherited socket is not in the configuration: closed', { setting, host, port });
-    predecessor?.serving();
+    if (predecessor) void serveInPlaceOf(predecessor, this.#fleet);
     this.#watch.set(config.gateway.watchConfig);
     const { gateway, admin } = this.listening;
     this.#log.info('ready to serve', {
@@ -263,20 +270,24 @@ export class Gateway {
 
   /** Starts this program anew, and leaves it everything but what is under way here. */
   async upgrade(): Promise<UpgradeOutcome> {
-    if (this.#stopping) return { ok: false, reason: STOPPING };
-    // The successor reads the file itself; what changes in it now comes after.
-    this.#watch.set(false);
-    await this.#reloader.refuse('an upgrade is under way');
-    const outcome = await this.#upgrade.run();
-    if (outcome.ok) return outcome;
-    await this.#reloader.refuse(this.#isStopping() ? STOPPING : undefined);
-    this.#watch.set(this.#reloader.config.gateway.watchConfig && !this.#isStopping());
-    return outcome;
+    return this.#stopping ? { ok: false, reason: STOPPING } : this.#upgrade.run();
   }
 
-  /** For after an await, where the compiler still believes what it saw before. */
-  #isStopping(): boolean {
-    return this.#stopping;
+  #holdReloads(): Promise<void> {
+    this.#watch.set(false);
+    return this.#reloader.refuse('an upgrade is under way');
+  }
+
+  async #allowReloads(asked: boolean): Promise<void> {
+    if (this.#stopping) return this.#reloader.refuse(STOPPING);
+    await this.#reloader.refuse(undefined);
+    this.#watch.set(this.#reloader.config.gateway.watchConfig);
+    if (asked) void this.reload();
+  }
+
+  /** HUP: for whoever serves in our place where there is somebody. */
+  hangUp(): void {
+    if (!this.#upgrade.hangUp()) void this.reload();
   }
 
   /** Resolves when a successor serves: time to `retire`. */
@@ -302,12 +313,12 @@ export class Gateway {
     this.#watch.set(false);
     const { drainMs } = this.#reloader.config.shutdown;
     this.#log.info('replaced: draining', { drainMs });
-    void this.#admin.close(ADMIN_GRACE_MS);
     await this.#registries.stop();
     await this.#threads.finish('ease');
     await this.#untilIdle(drainMs, hurry);
     await this.#threads.finish('drain');
     await this.#untilIdle(Math.min(drainMs, LAST_WORDS_MS), hurry);
+    await this.#admin.close(ADMIN_GRACE_MS);
     await this.#end();
   }
 
@@ -346,7 +357,7 @@ export class Gateway {
     await this.#threads.close();
     this.#suspects.close();
     await this.#admin.close();
-    await this.#registries.stop();
+    await this.#registries.close();
     this.#outliers.close();
     this.#probing.close();
     this.#fleet.close();

@@ -11,6 +11,7 @@ import type { NamedSocket } from './sockets.ts';
  *   successor   → release    all else is ready: give the embedded registries up
  *   predecessor → released   their directories and listeners are yours
  *   successor   → serving    I accept clients and operators: you may go
+ *   predecessor → farewell   this is what operators have drained, and taken back, since `hello`
  *
  * Whatever breaks before `serving` leaves the predecessor in charge: it takes the registries back.
  */
@@ -18,14 +19,18 @@ export const PROTOCOL = 1;
 
 const socket = z.object({ setting: z.string(), host: z.string(), port: z.int(), fd: z.int().min(3) });
 
+/** A service and an instance of it. */
+const name = z.tuple([z.string(), z.string()]);
+
 const fromPredecessor = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('hello'),
     protocol: z.literal(PROTOCOL),
     sockets: z.array(socket),
-    drained: z.array(z.tuple([z.string(), z.string()])),
+    drained: z.array(name),
   }),
   z.object({ type: z.literal('released') }),
+  z.object({ type: z.literal('farewell'), drained: z.array(name), undrained: z.array(name) }),
 ]);
 
 export const fromSuccessor = z.discriminatedUnion('type', [
@@ -70,10 +75,16 @@ export class Predecessor {
     await answered;
   }
 
-  /** From now on clients and operators are answered here. */
-  serving(): void {
+  /**
+   * From now on clients and operators are answered here. Resolves with what operators have done meanwhile; with nothing
+   * where the predecessor is gone, or says no more.
+   */
+  async serving(): Promise<{ readonly drained: Drained; readonly undrained: Drained }> {
+    const answered = answer(this.#channel, this.#clock);
     this.#channel.send({ type: 'serving' } satisfies FromSuccessor);
+    const farewell = await answered.catch(() => undefined);
     this.#channel.close();
+    return farewell?.type === 'farewell' ? farewell : { drained: [], undrained: [] };
   }
 }
 

@@ -102,6 +102,11 @@ export class Probing {
     });
   }
 
+  /** Whether what instances say of themselves reaches this process: else their silence means nothing. */
+  set hearing(hearing: boolean) {
+    this.#prober.hearing = hearing;
+  }
+
   /** The policy of services has changed. */
   reconfigure(): void {
     for (const service of this.#fleet.services.values()) {

@@ -70,6 +70,8 @@ export class Registries implements Reloadable {
   readonly merge: RegistryMerge;
   readonly #options: RegistriesOptions;
   readonly #running = new Map<string, Running>();
+  /** What has been given to another process, and may have connections open. */
+  readonly #handedOver: EmbeddedService[] = [];
   /** Why instances went that are about to leave the fleet. */
   readonly #reasons = new Map<string, DeregistrationReason>();
 
@@ -182,7 +184,9 @@ export class Registries implements Reloadable {
     for (const { config, source, embedded } of given) {
       this.#running.delete(config.name);
       await source.stop();
-      await embedded?.close(GRACE_MS);
+      if (!embedded) continue;
+      this.#handedOver.push(embedded);
+      await embedded.handOver(GRACE_MS);
     }
     return async () => {
       for (let next = given[0]; next; next = given[0]) {
@@ -230,11 +234,17 @@ export class Registries implements Reloadable {
     return reason;
   }
 
+  /** Follows none any more. What has been handed over passes on what is asked on its connections, until `close`. */
   async stop(): Promise<void> {
     const running = [...this.#running.values()];
     this.#running.clear();
     await Promise.all(running.map(async ({ source }) => source.stop()));
     await Promise.all(running.map(async ({ embedded }) => embedded?.close()));
+  }
+
+  async close(): Promise<void> {
+    await this.stop();
+    await Promise.all(this.#handedOver.splice(0).map((embedded) => embedded.close()));
   }
 
   /** A successor should have answered before what its predecessor knew goes, but a broken one must not hold a reload. */

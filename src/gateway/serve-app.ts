@@ -1,9 +1,11 @@
 import type { Server } from 'node:http';
+import net from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
 import type { Hono } from 'hono';
 import { type Clock, sleep } from '../core/clock.ts';
 import { openListening } from '../http1/listening-socket.ts';
 import { descriptorLimit } from './descriptors.ts';
+import { passOn } from './pass-on.ts';
 
 export interface ServeOptions {
   readonly host: string;
@@ -22,6 +24,11 @@ export interface ServedApp {
   readonly fd: number | undefined;
   /** From the next request on, this app answers. */
   replace(app: Hono): void;
+  /**
+   * Accepts no more, and resolves when what was asked before is answered, or after `graceMs`. Connections stay, and what
+   * is asked on them from now on is passed on to whoever listens at the address next, until `close`.
+   */
+  handOn(graceMs: number): Promise<void>;
   /** Accepts no more; what is being answered has `graceMs` to end, then everything is cut. */
   close(graceMs?: number): Promise<void>;
 }
@@ -31,6 +38,7 @@ const REQUEST_MS = 15_000;
 const MAX_CONNECTIONS = 4096;
 /** A connection that has had its answer is closed this much later. */
 const IDLE_CHECK_MS = 50;
+const HANDED_ON_CHECK_MS = 2;
 /** Of the descriptors of the process, of which clients and instances leave an eighth to others. */
 const CONNECTIONS_SHARE = 16;
 
@@ -39,9 +47,11 @@ export async function serveApp(app: Hono, options: ServeOptions): Promise<Served
   const { host, port, setting, clock } = options;
   let current = app;
   let closing = false;
+  let underway = 0;
   const server = createAdaptorServer({
     fetch: async (request, env) => {
-      const response = await current.fetch(request, env);
+      underway++;
+      const response = await Promise.resolve(current.fetch(request, env)).finally(() => underway--);
       // Nobody shall go on talking to a listener that has been replaced.
       if (closing) response.headers.set('connection', 'close');
       return response;
@@ -56,6 +66,13 @@ export async function serveApp(app: Hono, options: ServeOptions): Promise<Served
     const reason = code === 'EADDRINUSE' ? 'the address is in use' : (code ?? message);
     throw new Error(`cannot listen on ${host}:${port} (${setting}): ${reason}`, { cause: error });
   });
+  let ended = false;
+  const closed = new Promise<void>((resolve) => {
+    server.once('close', () => {
+      ended = true;
+      resolve();
+    });
+  });
   return {
     host,
     port: socket.port,
@@ -63,17 +80,19 @@ export async function serveApp(app: Hono, options: ServeOptions): Promise<Served
     replace(next) {
       current = next;
     },
+    async handOn(graceMs) {
+      closing = true;
+      server.removeAllListeners('request').on('request', passOn({ host, port: socket.port }));
+      // Not that of HTTP, which closes idle connections at once: a request may be on its way.
+      net.Server.prototype.close.call(server);
+      const endMs = clock.now() + graceMs;
+      while (underway > 0 && clock.now() < endMs) await sleep(clock, HANDED_ON_CHECK_MS);
+    },
     async close(graceMs = 0) {
       closing = true;
-      const left = { open: true };
-      const closed = new Promise<void>((resolve) => {
-        server.close(() => {
-          left.open = false;
-          resolve();
-        });
-      });
+      server.close();
       const endMs = clock.now() + graceMs;
-      while (left.open && clock.now() < endMs) {
+      while (!ended && clock.now() < endMs) {
         await Promise.race([closed, sleep(clock, IDLE_CHECK_MS)]);
         server.closeIdleConnections();
       }

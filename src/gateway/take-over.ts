@@ -49,6 +49,29 @@ export async function takeOver(
   if (left > 0) log.warn('instances not probed yet', { instances: left });
 }
 
+/**
+ * Gives embedded registries up to a successor. What instances say of themselves is said to it from then on. The result
+ * takes them back.
+ */
+export async function handOver(
+  registries: Pick<Registries, 'handOver'>,
+  probing: Pick<Probing, 'hearing'>,
+): Promise<() => Promise<void>> {
+  probing.hearing = false;
+  const takeBack = await registries.handOver();
+  return async () => {
+    await takeBack();
+    probing.hearing = true;
+  };
+}
+
+/** Clients are let in. What operators have done at the predecessor in its last moments is done here. */
+export async function serveInPlaceOf(predecessor: Predecessor, fleet: Fleet): Promise<void> {
+  const { drained, undrained } = await predecessor.serving();
+  for (const [service, instance] of drained) fleet.drain(service, instance);
+  for (const [service, instance] of undrained) fleet.undrain(service, instance);
+}
+
 /** Instances out of rotation at an operator's word. */
 export function drainedOf(fleet: Fleet): (readonly [service: string, instance: string])[] {
   return fleet.members.flatMap((member) =>

@@ -53,6 +53,7 @@ export class Prober<Key extends number | string> {
   readonly #watch: SelfWatch;
   readonly #runner: Runner<Key>;
   readonly #firstTurns: FirstTurns;
+  #hearing = true;
   readonly #targets = new Map<Key, Target<Key>>();
   readonly #onExpire = (task: CheckTask<Key>, nowMs: number): void => this.#expired(task, nowMs);
 
@@ -172,6 +173,19 @@ export class Prober<Key extends number | string> {
     return true;
   }
 
+  /**
+   * Whether reports reach us. While they do not, silence says nothing; from the moment they do again, every `ttl` check
+   * has one whole period.
+   */
+  set hearing(hearing: boolean) {
+    this.#hearing = hearing;
+    if (!hearing) return;
+    const nowMs = this.#clock.now();
+    for (const { tasks } of this.#targets.values()) {
+      for (const task of tasks) if (task.check.type === 'ttl') this.#listen(task, nowMs);
+    }
+  }
+
   stateOf(key: Key): ProbeState | undefined {
     return this.#targets.get(key)?.state;
   }
@@ -233,7 +247,17 @@ export class Prober<Key extends number | string> {
     else if (!this.#trafficSpeaks(task, nowMs)) this.#runner.offer(task, nowMs);
   }
 
+  /** One whole period from now. */
+  #listen(task: CheckTask<Key>, nowMs: number): void {
+    task.startedMs = nowMs;
+    this.#turn(task, nowMs + task.check.timeoutMs, false);
+  }
+
   #silent(task: CheckTask<Key>, nowMs: number): void {
+    if (!this.#hearing) {
+      this.#listen(task, nowMs);
+      return;
+    }
     const { timeoutMs } = task.check;
     const believed = this.#watch.believes(task.startedMs);
     task.startedMs = nowMs;

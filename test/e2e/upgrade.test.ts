@@ -1,5 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { isAlive, Line, successorOf } from './line.ts';
 import { EchoInstance, OpenSockets, SteadyTraffic } from './steady.ts';
 import { eventually, GatewayProcess, pause, Process, request } from './world.ts';
 
@@ -14,72 +15,8 @@ afterEach(async () => {
   for (const stop of stops.splice(0).reverse()) await stop();
 });
 
-/** A gateway that is followed from process to process by its pid file. */
-class Line {
-  readonly gateway: GatewayProcess;
-  readonly #seen = new Set<number>();
-
-  private constructor(gateway: GatewayProcess) {
-    this.gateway = gateway;
-  }
-
-  static async start(extra = 'shutdown: { acceptFor: 0s, drain: 4m }'): Promise<Line> {
-    const gateway = await GatewayProcess.prepare();
-    await gateway.configure({ extra });
-    const line = new Line(gateway);
-    stops.push(() => line.#stop());
-    await gateway.launch(true, ['--pid-file', line.pidFile]);
-    await eventually('it has written its pid', () => line.pid());
-    return line;
-  }
-
-  get pidFile(): string {
-    return `${this.gateway.directory}/pid`;
-  }
-
-  async pid(): Promise<number> {
-    const pid = Number(await readFile(this.pidFile, 'utf8'));
-    this.#seen.add(pid);
-    return pid;
-  }
-
-  /** Those of our processes that are still there. */
-  alive(): number[] {
-    return [...this.#seen].filter((pid) => isAlive(pid));
-  }
-
-  async upgrade(): Promise<{ status: number; pid?: number; detail?: string }> {
-    const response = await fetch(`${this.gateway.admin}/api/upgrade`, { method: 'POST' });
-    const body = (await response.json()) as { pid?: number; detail?: string };
-    await this.pid();
-    return { status: response.status, ...body };
-  }
-
-  async register(port: number, service = 'web'): Promise<string> {
-    const id = await this.gateway.register({ serviceName: service, host: '127.0.0.1', port });
-    await this.gateway.serving(service, 1);
-    return id;
-  }
-
-  async #stop(): Promise<void> {
-    await this.pid().catch(() => 0);
-    for (const pid of this.alive()) process.kill(pid, 'SIGKILL');
-    await this.gateway.stop();
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    // Of no process.
-    return false;
-  }
-}
-
 async function withInstance(extra?: string): Promise<{ line: Line; instance: EchoInstance; id: string }> {
-  const [line, instance] = await Promise.all([Line.start(extra), EchoInstance.start()]);
+  const [line, instance] = await Promise.all([Line.start(stops, extra), EchoInstance.start()]);
   stops.push(() => instance.stop());
   return { line, instance, id: await line.register(instance.port) };
 }
@@ -193,12 +130,6 @@ describe('a successor', () => {
     expect(isAlive(second)).toBe(false);
   });
 });
-
-/** The pid in the last line about one. */
-function successorOf(output: string): number {
-  const lines = output.split('\n').filter((each) => each.includes('a successor is starting'));
-  return Number(/"pid":(\d+)/.exec(lines.at(-1) ?? '')?.[1]);
-}
 
 describe('sockets of systemd', () => {
   it('are taken as LISTEN_FDS says, by name and in order', async () => {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ManualClock } from '../../src/core/clock.ts';
-import { ConfigWatch } from '../../src/gateway/config-watch.ts';
+import { ConfigWatch, lookAt } from '../../src/gateway/config-watch.ts';
 import { silentLogger } from '../../src/telemetry/log.ts';
 
 let directory: string;
@@ -31,6 +31,7 @@ async function start(): Promise<void> {
   warnings = [];
   watch = new ConfigWatch({
     path,
+    seen: await lookAt(path),
     clock,
     log: { ...silentLogger, warn: (event) => warnings.push(event) },
     reload: async () => {
@@ -38,7 +39,6 @@ async function start(): Promise<void> {
       reloads++;
     },
   });
-  await watch.note();
   watch.set(true);
 }
 

@@ -9,6 +9,7 @@ import { silentLogger } from '../../src/telemetry/log.ts';
 class Line {
   alive = true;
   hungUp = false;
+  hangUps = 0;
   readonly successor: Successor;
   readonly predecessor: Channel;
   #toSuccessor: (message: unknown) => void = () => undefined;
@@ -32,6 +33,7 @@ class Line {
       onClosed: () => undefined,
       close: () => (this.hungUp = true),
       kill: () => this.end('SIGKILL'),
+      hangUp: () => this.hangUps++,
     };
     this.predecessor = {
       send: (message) => this.#toPredecessor(JSON.parse(JSON.stringify(message))),
@@ -85,6 +87,12 @@ function world(part: Partial<UpgradeOptions> = {}): World {
         return Promise.resolve();
       });
     },
+    onServing: () => void calls.push('hand the admin API on'),
+    holdReloads: () => Promise.resolve(),
+    allowReloads: (asked) => {
+      calls.push(asked ? 'reload' : 'allow reloads');
+      return Promise.resolve();
+    },
     ...part,
   });
   return { clock, line, calls, upgrade };
@@ -105,8 +113,9 @@ describe('an upgrade', () => {
     expect(calls).toEqual(['spawn 20,23']);
     await met.release();
     expect(calls).toEqual(['spawn 20,23', 'hand over']);
-    met.serving();
+    expect(await met.serving()).toMatchObject({ drained: [], undrained: [] });
     expect(await outcome).toEqual({ ok: true, pid: 4711 });
+    expect(calls.at(-1)).toBe('hand the admin API on');
     await upgrade.replaced;
     expect(line).toMatchObject({ alive: true, hungUp: true });
     expect(clock.pending).toBe(0);
@@ -117,13 +126,14 @@ describe('an upgrade', () => {
     const outcome = upgrade.run();
     line.end('exit code 1');
     expect(await outcome).toMatchObject({ ok: false, reason: expect.stringContaining('exit code 1') as string });
-    expect(calls).toEqual(['spawn 20,23']);
+    expect(calls).toEqual(['spawn 20,23', 'allow reloads']);
   });
 
   it('that fails after it takes the registries back, and tries until that works', async () => {
     const calls: string[] = [];
     let tries = 0;
     const { clock, line, upgrade } = world({
+      allowReloads: () => Promise.resolve(),
       handOver: () =>
         Promise.resolve(() => {
           calls.push('take back');
@@ -150,9 +160,75 @@ describe('an upgrade', () => {
     expect(await upgrade.run()).toMatchObject({ ok: false, reason: expect.stringContaining('SIGKILL') as string });
   });
 
+  it('ends a successor that has the registries and does not serve after half of that time', async () => {
+    const { clock, line, calls, upgrade } = world();
+    const outcome = upgrade.run();
+    const met = await Predecessor.meet(line.predecessor, clock);
+    await clock.advanceAsync(30_000, 10_000);
+    await met.release();
+    await clock.advanceAsync(60_000, 20_000);
+    expect(await outcome).toMatchObject({
+      reason: 'the new process has been given the registries and does not serve after 60 s',
+    });
+    expect(calls).toContain('take back');
+    expect(line.alive).toBe(false);
+  });
+
+  it('does not touch the one under way when it is refused', async () => {
+    const { line, calls, upgrade } = world();
+    const outcome = upgrade.run();
+    expect(await upgrade.run()).toMatchObject({ ok: false });
+    await settled();
+    expect(calls).toEqual(['spawn 20,23']);
+    line.end('exit code 1');
+    await outcome;
+    expect(calls).toEqual(['spawn 20,23', 'allow reloads']);
+  });
+
+  it('hands on what operators have drained and taken back since it began', async () => {
+    let drained: [string, string][] = [
+      ['web', 'i-7'],
+      ['web', 'i-8'],
+    ];
+    const { clock, line, upgrade } = world({ drained: () => drained });
+    const outcome = upgrade.run();
+    const met = await Predecessor.meet(line.predecessor, clock);
+    drained = [
+      ['web', 'i-8'],
+      ['pay', 'i-1'],
+    ];
+    expect(await met.serving()).toMatchObject({ drained: [['pay', 'i-1']], undrained: [['web', 'i-7']] });
+    await outcome;
+  });
+
+  it('keeps a hang-up for whoever serves in the end', async () => {
+    const failing = world();
+    expect(failing.upgrade.hangUp()).toBe(false);
+    const failed = failing.upgrade.run();
+    expect(failing.upgrade.hangUp()).toBe(true);
+    await settled();
+    failing.line.end('exit code 1');
+    await failed;
+    expect(failing.calls.at(-1)).toBe('reload');
+    expect(failing.upgrade.hangUp()).toBe(false);
+
+    const { clock, line, upgrade } = world();
+    const outcome = upgrade.run();
+    const met = await Predecessor.meet(line.predecessor, clock);
+    expect(upgrade.hangUp()).toBe(true);
+    expect(line.hangUps).toBe(0);
+    await met.serving();
+    await outcome;
+    expect(line.hangUps).toBe(1);
+    // Whoever still knows this process as the gateway.
+    expect(upgrade.hangUp()).toBe(true);
+    expect(line.hangUps).toBe(2);
+  });
+
   it('ends with the gateway that is told to stop', async () => {
     const { line, upgrade } = world();
     const outcome = upgrade.run();
+    await settled();
     await upgrade.abort();
     expect(await outcome).toEqual({ ok: false, reason: 'the gateway is stopping' });
     expect(line.alive).toBe(false);
@@ -167,6 +243,7 @@ describe('an upgrade', () => {
     expect(await broken.upgrade.run()).toEqual({ ok: false, reason: 'EMFILE' });
     const { line, upgrade } = world();
     const outcome = upgrade.run();
+    await settled();
     line.predecessor.send({ type: 'hand me everything' });
     expect(await outcome).toMatchObject({ reason: 'the new process speaks another protocol: restart instead' });
     expect(line.alive).toBe(false);

@@ -410,6 +410,22 @@ describe('Prober', () => {
       expect(prober.stateOf(1)).toBe('failing');
     });
 
+    it('does not hear silence where no reports reach it, and then gives everybody one whole period', () => {
+      const { clock, prober } = setUp(answering);
+      prober.track(target(1, { checks: [ttl], restored: true }));
+      prober.track(target(2, { checks: [ttl] }));
+      prober.accept(2, 'beat', 'fail', '');
+      clock.advance(10_000);
+      prober.hearing = false;
+      clock.advance(100_000);
+      expect([prober.stateOf(1), prober.stateOf(2)]).toEqual(['passing', 'failing']);
+      prober.hearing = true;
+      clock.advance(14_900);
+      expect(prober.stateOf(1)).toBe('passing');
+      clock.advance(200);
+      expect(prober.stateOf(1)).toBe('failing');
+    });
+
     it('refuses reports for unknown instances, unknown checks and checks that the gateway asks itself', () => {
       const { prober } = setUp(answering);
       prober.track(target(1));
