@@ -9,6 +9,7 @@ import type { Report } from '../registry/embedded/api/queries.ts';
 import type { InstanceStatus } from '../registry/embedded/api/views.ts';
 import { EmbeddedBackend } from '../registry/embedded/backend.ts';
 import type { Change } from '../registry/embedded/changes.ts';
+import { deregisterCritical } from '../registry/embedded/consul/critical.ts';
 import type { LockOwner } from '../registry/embedded/data-lock.ts';
 import { EmbeddedRegistry } from '../registry/embedded/registry.ts';
 import type { Logger } from '../telemetry/log.ts';
@@ -189,9 +190,13 @@ function settingOf({ name }: EmbeddedRegistryConfig): string {
 
 async function openRegistry(
   { name, dataDir }: EmbeddedRegistryConfig,
-  { owner, clock, log }: EmbeddedServiceDeps,
+  { owner, clock, log, statusOf }: EmbeddedServiceDeps,
 ): Promise<EmbeddedRegistry> {
-  return EmbeddedRegistry.open({ dataDir, owner, clock, log: sayingOf(name, log) });
+  const say = sayingOf(name, log);
+  const registry = await EmbeddedRegistry.open({ dataDir, owner, clock, log: say });
+  // Ends with the registry.
+  void deregisterCritical({ registry, clock, statusOf, log: say });
+  return registry;
 }
 
 function sayingOf(registry: string, log: Logger): Say {

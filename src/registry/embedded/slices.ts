@@ -28,3 +28,32 @@ export function inSlices(parts: Iterable<string>): string | ReadableStream<Uint8
     { highWaterMark: 0 },
   );
 }
+
+/** Texts put together at a time. */
+const SLICE = 200;
+
+/** Many small texts as few large ones. */
+export function* joined(texts: Iterable<string>): Generator<string> {
+  let slice: string[] = [];
+  for (const text of texts) {
+    slice.push(text);
+    if (slice.length < SLICE) continue;
+    yield slice.join('');
+    slice = [];
+  }
+  if (slice.length > 0) yield slice.join('');
+}
+
+/** The members with commas between them: a list or an object of JSON. */
+export function enclosed(opening: string, members: Iterable<string>, closing: string): Iterable<string> {
+  const parts = function* (): Generator<string> {
+    yield opening;
+    let comma = '';
+    for (const member of members) {
+      yield `${comma}${member}`;
+      comma = ',';
+    }
+    yield closing;
+  };
+  return joined(parts());
+}

@@ -6,6 +6,7 @@ import type { Random } from '../../../core/random.ts';
 import type { FindFailure } from '../operations.ts';
 import type { EmbeddedRegistry } from '../registry.ts';
 import { type RegistryLog, reasonOf } from '../report.ts';
+import { createConsulApp } from '../consul/app.ts';
 import { createEurekaApp } from '../eureka/app.ts';
 import { dialectOf, tokenCheck } from './token.ts';
 import { instanceList } from './instance-list.ts';
@@ -89,6 +90,8 @@ export function createRegistryApp(deps: RegistryAppDeps): Hono {
     onError,
   };
   const eureka = createEurekaApp(shared);
+  const consul = createConsulApp({ ...shared, random: deps.random, statusOf: deps.statusOf });
+  app.all('/v1/*', (context) => consul.fetch(context.req.raw, context.env));
   app.all('/eureka/*', (context) => eureka.fetch(context.req.raw, context.env));
   app.post('/register', (context) => register(context, deps));
   app.put('/heartbeat/:id', (context) => heartbeat(context, deps));

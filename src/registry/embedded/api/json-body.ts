@@ -5,6 +5,8 @@ export interface BodyLimits {
   readonly clock: Clock;
   readonly maxBytes: number;
   readonly timeoutMs: number;
+  /** Whatever the content type says, or does not. */
+  readonly anyType?: boolean;
 }
 
 type Read = { readonly value: unknown } | { readonly problem: Problem };
@@ -13,7 +15,8 @@ type Read = { readonly value: unknown } | { readonly problem: Problem };
 export async function readJson(request: Request, limits: BodyLimits): Promise<Read> {
   const [type = ''] = (request.headers.get('content-type') ?? '').toLowerCase().split(';');
   const coding = request.headers.get('content-encoding') ?? 'identity';
-  if (type.trim() !== 'application/json' || coding.toLowerCase() !== 'identity') {
+  const isJson = limits.anyType === true || type.trim() === 'application/json';
+  if (!isJson || coding.toLowerCase() !== 'identity') {
     // Browsers send no such type across sites without asking first, which keeps web pages out of a local registry.
     return {
       problem: {

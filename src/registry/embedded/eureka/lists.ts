@@ -1,6 +1,6 @@
 import type { Fields } from '../../eureka/registration.ts';
 import type { EmbeddedRegistry } from '../registry.ts';
-import { inSlices } from '../slices.ts';
+import { inSlices, joined } from '../slices.ts';
 import type { Entry } from '../table.ts';
 import { type Action, instanceInfo, reconcileHash, type Shown } from './views.ts';
 import { xmlElement } from './xml.ts';
@@ -11,9 +11,6 @@ export interface Item extends Shown {
 }
 
 export type Format = 'json' | 'xml';
-
-/** Instances put into words at a time. */
-const SLICE = 200;
 
 export function itemOf(entry: Readonly<Entry>, action: Action = 'ADDED'): Item {
   return { instance: entry.instance, registration: entry.registration, action };
@@ -92,16 +89,4 @@ function inXml(value: Fields): Fields {
 /** Services that differ in case alone are one application. */
 function byApplication(items: readonly Item[]): ReadonlyMap<string, Item[]> {
   return Map.groupBy(items, ({ instance }) => instance.service.toUpperCase());
-}
-
-/** Many small texts as few large ones. */
-function* joined(texts: Iterable<string>): Generator<string> {
-  let slice: string[] = [];
-  for (const text of texts) {
-    slice.push(text);
-    if (slice.length < SLICE) continue;
-    yield slice.join('');
-    slice = [];
-  }
-  if (slice.length > 0) yield slice.join('');
 }
