@@ -73,7 +73,9 @@ function addProbes(app: Hono, deps: AdminDeps): void {
   app.get('/healthz', (c) => c.json({ status: 'alive' }));
   app.get('/readyz', (c) => {
     const reasons = deps.notReady();
-    return reasons.length === 0 ? c.json({ status: 'ready' }) : c.json({ status: 'not ready', reasons }, 503);
+    if (reasons.length > 0) return c.json({ status: 'not ready', reasons }, 503);
+    const { shortage } = deps.metrics.vitals().threads ?? {};
+    return c.json({ status: 'ready', ...(shortage !== undefined && { warnings: [shortage] }) });
   });
 }
 

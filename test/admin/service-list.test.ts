@@ -86,7 +86,15 @@ test('the overview has the gateway at one glance', async () => {
   it.timeline.add({ kind: 'config', to: 'reloaded', cause: 'services.web: balancer' });
   it.timeline.add({ kind: 'probe', service: 'web', instance: 'i-1', to: 'failing', cause: 'test' });
   it.metrics.configReload('failure');
-  const threads = { running: 2, deaths: 1, connections: [3, 4], heapBytes: [1, 2], memoryBytes: [5, 6] };
+  const threads = {
+    running: 2,
+    wanted: 2,
+    shortage: undefined,
+    deaths: 1,
+    connections: [3, 4],
+    heapBytes: [1, 2],
+    memoryBytes: [5, 6],
+  };
   it.metrics.connect({
     threads: () => threads,
     bounds: () => ({ limits: new Map([['requests', 10]]).set('open_files', Infinity), refused: [] }),

@@ -54,7 +54,8 @@ export function eventRows(list, { withSubject }) {
   let shownMs = 0;
   const rows = new Rows(
     list,
-    (/** @type {TimelineEvent} */ { sequence }) => String(sequence),
+    // A gateway that has been started anew counts from the beginning.
+    (/** @type {TimelineEvent} */ { sequence, wall }) => `${sequence} ${wall}`,
     (event) => {
       const at = make('time');
       at.dateTime = new Date(event.wall).toISOString();
