@@ -33,6 +33,8 @@ export interface Breaker {
    * at once; true then. Whatever else has opened it, being reachable says nothing against that.
    */
   reached(cause: string, beganMs: number): boolean;
+  /** What was wrong with the instance is over, as far as others can tell: where it is open, the trial is due at once. */
+  due(cause: string): void;
   /** Frees timers. A permit still out may settle afterwards, without effect. */
   close(): void;
 }

@@ -88,6 +88,10 @@ class InstanceBreaker implements Breaker {
     return true;
   }
 
+  due(cause: string): void {
+    if (!this.#shut && this.state === 'open') this.#halfOpen(cause);
+  }
+
   // Closed, opossum lets everyone through, and of a success it only counts: its promises would be the dearest part of a
   // request. So the threads count, and opossum is told of a call when that has failed.
   failed(circuit: number, outcome: Outcome): void {

@@ -177,7 +177,12 @@ export class Probing {
 
   #judge(slot: number, state: ProbeState, cause: string): void {
     const member = this.#fleet.memberBySlot(slot);
-    if (member) this.#fleet.setProbe(member, state, cause);
+    if (!member) return;
+    const before = member.health.probe;
+    this.#fleet.setProbe(member, state, cause);
+    // Probes had agreed with its breaker, and do so no more.
+    if (before === 'failing' && (state === 'passing' || state === 'degraded'))
+      member.breaker?.due('its probes pass again');
   }
 }
 

@@ -5,7 +5,7 @@ import type { RoutedMember } from '../upstream/directory.ts';
 import type { PooledConnection } from '../upstream/pool.ts';
 import { adapt, overload } from './adaptive-limit.ts';
 import type { ProxyContext, Route } from './context.ts';
-import { reportRefusing } from './evidence.ts';
+import { reportRefusing, reportSilent, type Unanswered } from './evidence.ts';
 import { trialLimitMs } from './hang.ts';
 import { isLimited, limitOf } from './limits.ts';
 import type { PlaceQueues } from './place-queue.ts';
@@ -33,6 +33,9 @@ export class Attempt {
   #triedCount = 0;
   /** Chosen already for the next attempt; -1 = nobody is. */
   #next = -1;
+  /** Attempts taken away from instances that hang or were ejected: they are not among the policy's retries. */
+  #moves = 0;
+  #unanswered: Unanswered | undefined;
   #member: RoutedMember | undefined;
   #permit: Permit | undefined;
   #cancelConnect: (() => void) | undefined;
@@ -49,12 +52,13 @@ export class Attempt {
     this.upstreamMs = 0;
     this.#triedCount = 0;
     this.#next = -1;
+    this.#moves = 0;
+    this.#unanswered = undefined;
   }
 
   /** Whether somebody is left who was not tried. */
   othersLeft(route: Route): boolean {
-    const { view, balancer } = route.service;
-    return view.trials.length > 0 || balancer.pick(view, this.#tried, this.#triedCount) >= 0;
+    return this.#triedCount < MAX_TRIED && this.#choose(route, false) >= 0;
   }
 
   /**
@@ -103,8 +107,10 @@ export class Attempt {
   #pick(route: Route, preferTrial: boolean): number {
     const chosen = this.#next;
     this.#next = -1;
-    if (chosen >= 0) return chosen;
-    const { service } = route;
+    return chosen >= 0 ? chosen : this.#choose(route, preferTrial);
+  }
+
+  #choose({ service }: Route, preferTrial: boolean): number {
     const { view } = service;
     // Fallback instances are nobody's peers: whoever may come back for them is tried with any request.
     if (view.trials.length > 0 && (preferTrial || view.slots.length === 0 || view.fallback)) {
@@ -163,13 +169,8 @@ export class Attempt {
    * `moved`: it was taken away from an instance that is being ejected.
    */
   failed(route: Route, request: Repeatable, outcome: Outcome, moved: boolean, nowMs: number): boolean {
-    const safe = mayRetry({
-      sent: this.sent,
-      idempotent: request.idempotent,
-      bodyReplayable: request.bodyReplayable,
-      responseBegan: this.upstream?.client.responseBegan ?? false,
-      attemptsLeft: route.service.policy.retry.attempts + 1 - this.count + (moved ? 1 : 0),
-    });
+    if (moved) this.#moves++;
+    const safe = this.#isSafe(route, request);
     this.upstreamMs += nowMs - this.beganMs;
     this.breakOff(route, outcome);
     if (!safe || !this.#passOverRefusing(route)) return false;
@@ -184,12 +185,50 @@ export class Attempt {
   }
 
   /**
+   * Gives up an attempt that has waited for long, for a retry with somebody who is there; false, and nothing has changed,
+   * where there is nobody or no retry may be made. What comes of it tells whether the instance hangs.
+   */
+  leave(route: Route, request: Repeatable, nowMs: number): boolean {
+    const member = this.#member;
+    if (!member || !this.#isSafe(route, request) || !this.#findNext(route)) return false;
+    if (!this.#hasRoom(route, this.#next) || !route.budget.withdraw(nowMs)) {
+      this.#next = -1;
+      return false;
+    }
+    const waitedMs = nowMs - this.beganMs;
+    this.#unanswered = { member, beganMs: this.beganMs, waitedMs };
+    this.upstreamMs += waitedMs;
+    // It is neither a success nor a failure: whether the instance or the request is slow is not known yet.
+    this.breakOff(route, 'cancelled');
+    route.meters.retry('unanswered');
+    return true;
+  }
+
+  #isSafe(route: Route, request: Repeatable): boolean {
+    return mayRetry({
+      sent: this.sent,
+      idempotent: request.idempotent,
+      bodyReplayable: request.bodyReplayable,
+      responseBegan: this.upstream?.client.responseBegan ?? false,
+      attemptsLeft: route.service.policy.retry.attempts + 1 - (this.count - this.#moves),
+    });
+  }
+
+  #hasRoom({ service: { policy } }: Route, slot: number): boolean {
+    const { figures } = this.#context;
+    return !isLimited(policy) || (figures.inflight[slot] as number) < limitOf(policy, figures, slot);
+  }
+
+  #passOverRefusing(route: Route): boolean {
+    return route.service.view.trials.length > 0 || this.#findNext(route);
+  }
+
+  /**
    * Whether somebody is left to try who has not just refused a connection: where all are gone, each request asks one of
    * them, and an outage costs no retries.
    */
-  #passOverRefusing(route: Route): boolean {
+  #findNext(route: Route): boolean {
     const { view, balancer } = route.service;
-    if (view.trials.length > 0) return true;
     while (this.#triedCount < MAX_TRIED) {
       const slot = balancer.pick(view, this.#tried, this.#triedCount);
       if (slot < 0) return false;
@@ -208,6 +247,7 @@ export class Attempt {
     const { service } = route;
     const tookMs = nowMs - this.beganMs;
     this.upstreamMs += tookMs;
+    if (this.#unanswered) reportSilent(this.#context, this.#unanswered, tookMs);
     figures.answered(this.slot, tookMs, nowMs);
     if (service.policy.adaptiveLimit) {
       if (status === 429 || status === 503) overload(figures, this.slot, nowMs);

@@ -62,6 +62,8 @@ export interface ProxyContext {
    * the attempt that found it out is settled.
    */
   readonly onRefusing?: (member: RoutedMember, cause: string) => void;
+  /** Requests hang on the instance while its peers answer. Decided elsewhere. */
+  readonly onHanging?: (member: RoutedMember, cause: string) => void;
   /** Requests under way now, and how many there may be. */
   requests: number;
   maxRequests: number;

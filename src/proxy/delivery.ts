@@ -271,6 +271,16 @@ export class Delivery extends LazyTimer implements Waiter, PlaceSeeker {
     if (this.#movable) this.failed('cancelled', 'ejected', true);
   }
 
+  /** It has waited for long, and nobody knows whether its instance hangs: a peer is asked, where a retry may be made. */
+  askElsewhere(): boolean {
+    if (!this.#movable || !this.#attempt.leave(this.#route, this.#request, this.#context.clock.now())) return false;
+    this.clearDeadline();
+    this.#waiting.remove(this);
+    this.#phase = Phase.reading;
+    this.tryNext();
+    return true;
+  }
+
   /** The trial has taken too long already: whatever comes of it, it has failed. */
   failTrial(): void {
     if (this.#movable) this.failed('timeout', 'timeout', true);

@@ -17,6 +17,24 @@ export function reportRefusing(context: ProxyContext, slot: number): void {
     context.onRefusing?.(member, 'a connection to it was refused');
 }
 
+/** An attempt that was given up because nothing came. */
+export interface Unanswered {
+  readonly member: RoutedMember;
+  readonly beganMs: number;
+  readonly waitedMs: number;
+}
+
+/** The very request that was left unanswered was then answered by a peer, in less time: it is not the request that is slow. */
+export function reportSilent(context: ProxyContext, { member, beganMs, waitedMs }: Unanswered, tookMs: number): void {
+  const { slot } = member;
+  const silent = (context.figures.lastSuccessMs[slot] as number) <= beganMs;
+  if (tookMs >= waitedMs || !silent || context.fleet.members[slot] !== member || !isTrusted(context, slot)) return;
+  context.onHanging?.(
+    member,
+    `a request has waited for ${Math.round(waitedMs)} ms, and a peer then answered it in ${Math.round(tookMs)} ms`,
+  );
+}
+
 function hasPeers({ slot, service }: RoutedMember): boolean {
   const { slots } = service.view;
   return slots.length > 1 || (slots.length === 1 && slots[0] !== slot);

@@ -21,6 +21,8 @@ export interface HangVerdict<W extends Waiter> {
   readonly hanging: readonly Hanging[];
   /** Trials that have taken too long already, whatever comes of them. */
   readonly lateTrials: readonly W[];
+  /** They have waited as long as one of those that hang, and nobody else was asked anything: there is no telling. */
+  readonly overdue: readonly W[];
 }
 
 /** Below this an instance without samples is not slow by any standard. */
@@ -67,6 +69,8 @@ type Tallies = ReadonlyMap<number, Tally>;
  * One attempt: it has waited for longer than the policy's minimum and its multiple of the instance's own p99; the
  * instance has answered nothing since it began, and a peer has.
  *
+ * Where no peer has been asked anything since, as with a lone client, there is no telling: the attempt is overdue.
+ *
  * A crowd of attempts: each has waited for longer than all but one in a hundred attempts on the service take, with a
  * margin, and of what began after the first of them nothing has been answered. Were the instance like its peers, five
  * such in a row would have a probability below 0.01^5. Twice as many tell as much sooner: that each takes more than
@@ -92,11 +96,21 @@ export function findHanging<W extends Waiter>(check: HangCheck<W>): HangVerdict<
     }
   }
   const hanging: Hanging[] = [];
+  const doubtful = new Map<number, Tally>();
   for (const tally of tallies.values()) {
-    const cause = ofOne(tally, check) ?? ofCrowd(tally, tallies, check.waiting.answeredBeganMs);
+    const silent = isSilent(tally, check);
+    const cause = (silent ? ofOne(tally, check) : undefined) ?? ofCrowd(tally, tallies, check.waiting.answeredBeganMs);
     if (cause !== undefined) hanging.push({ slot: tally.member.slot, cause });
+    else if (silent && tally.standard.isKnown) doubtful.set(tally.member.slot, tally);
   }
-  return { hanging, lateTrials };
+  return { hanging, lateTrials, overdue: doubtful.size === 0 ? [] : overdueOn(doubtful, check) };
+}
+
+function overdueOn<W extends Waiter>(doubtful: Tallies, check: HangCheck<W>): readonly W[] {
+  return check.waiting.all.filter((waiter) => {
+    const tally = waiter.answerDue && !waiter.isTrial ? doubtful.get(waiter.waitingOn) : undefined;
+    return tally !== undefined && check.nowMs - waiter.attemptBeganMs >= limitOfOne(tally, check);
+  });
 }
 
 /** The longest that a trial of an instance of this service may take, milliseconds; Infinity where there is no telling. */
@@ -124,14 +138,21 @@ function tallyOf<W extends Waiter>(
   return tally;
 }
 
-function ofOne<W extends Waiter>(tally: Tally, { nowMs, figures }: HangCheck<W>): string | undefined {
-  const { member, standard, oldestMs } = tally;
+/** How long one attempt may wait. */
+function limitOfOne<W extends Waiter>({ member, standard }: Tally, { figures }: HangCheck<W>): number {
   const { minWaitMs, p99Factor } = standard.policy;
-  const p99Ms = figures.latencyP99Ms[member.slot] || UNKNOWN_P99_MS;
-  if (oldestMs < minWaitMs || oldestMs < p99Factor * p99Ms) return undefined;
-  const beganMs = nowMs - oldestMs;
-  if ((figures.lastSuccessMs[member.slot] as number) > beganMs || !standard.answeredSince(beganMs, member.slot))
-    return undefined;
+  return Math.max(minWaitMs, p99Factor * (figures.latencyP99Ms[member.slot] || UNKNOWN_P99_MS));
+}
+
+/** One attempt has waited for too long, and the instance has answered nothing since it began. */
+function isSilent<W extends Waiter>(tally: Tally, check: HangCheck<W>): boolean {
+  const { member, oldestMs } = tally;
+  if (oldestMs < limitOfOne(tally, check)) return false;
+  return (check.figures.lastSuccessMs[member.slot] as number) <= check.nowMs - oldestMs;
+}
+
+function ofOne<W extends Waiter>({ member, standard, oldestMs }: Tally, { nowMs }: HangCheck<W>): string | undefined {
+  if (!standard.answeredSince(nowMs - oldestMs, member.slot)) return undefined;
   return `a request has waited for ${Math.round(oldestMs)} ms while its peers answer`;
 }
 
@@ -158,6 +179,8 @@ class Standard {
   /** What makes a crowd; none where the policy wants none. */
   readonly measures: readonly Measure[];
   readonly trialMs: number;
+  /** Somebody has answered something: what is long is known. */
+  readonly isKnown: boolean;
   readonly #slots: Int32Array;
   readonly #sample: readonly number[];
   readonly #figures: Pick<Figures, 'lastSuccessMs'>;
@@ -171,6 +194,7 @@ class Standard {
     this.#figures = figures;
     this.measures = measuresOf(this.policy, this.#sample, figures);
     this.trialMs = trialLimitMs(service, figures);
+    this.isKnown = typicalP99Ms(this.#sample, figures) > 0;
   }
 
   /** Whether anybody but the one at `except` has answered since `sinceMs`. */

@@ -1,7 +1,7 @@
 import { SocketBudget } from '../core/socket-budget.ts';
 import { type Listener, listen } from '../http1/listener.ts';
 import { ServerConnection, type ServerConnectionOptions } from '../http1/server-connection.ts';
-import type { RoutedMember } from '../upstream/directory.ts';
+import type { RoutedMember, RoutedService } from '../upstream/directory.ts';
 import type { ProxyContext } from './context.ts';
 import { isTrusted, reportRefusing } from './evidence.ts';
 import type { Delivery } from './delivery.ts';
@@ -19,8 +19,6 @@ export interface ProxyOptions {
   readonly plainSockets?: boolean;
   readonly reusePort?: boolean;
   readonly onAcceptError: (code: string) => void;
-  /** An instance whose requests hang while its peers answer; true where it was ejected. */
-  readonly onHanging: (member: RoutedMember, cause: string) => boolean;
 }
 
 /** How often waiting attempts are looked through. */
@@ -158,13 +156,22 @@ export class Proxy {
   }
 
   #checkHanging(): void {
-    const { clock, fleet, figures } = this.#options.context;
+    const { clock, fleet, figures, onHanging } = this.#options.context;
     const { members } = fleet;
     const found = findHanging({ waiting: this.#waiting, nowMs: clock.now(), members, figures });
     for (const delivery of found.lateTrials) delivery.failTrial();
     for (const { slot, cause } of found.hanging) {
       const member = members[slot];
-      if (member && this.#options.onHanging(member, cause)) this.moveOff(member);
+      if (!member) continue;
+      onHanging?.(member, cause);
+      // Whatever becomes of the instance, which the ejection cap may keep in: these have waited long enough.
+      this.moveOff(member);
+    }
+    // One at a time: what comes of it tells of the others, and a service that is slow as a whole has no more to do for it.
+    const asked = new Set<RoutedService | undefined>();
+    for (const delivery of found.overdue) {
+      const service = members[delivery.waitingOn]?.service;
+      if (!asked.has(service) && delivery.askElsewhere()) asked.add(service);
     }
   }
 }

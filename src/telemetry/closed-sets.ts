@@ -34,8 +34,10 @@ export const RETRY_REASONS = [
   'timeout',
   'protocol-error',
   'bad-status',
-  /** The instance was ejected while the attempt waited on it. */
+  /** The instance was ejected while the attempt waited on it, or was found to hang. */
   'ejected',
+  /** It had waited for long, and nobody could tell whether the instance hangs. */
+  'unanswered',
 ] as const;
 export type RetryReason = (typeof RETRY_REASONS)[number];
 

@@ -103,6 +103,11 @@ export function isDegraded(
   return registered === 'degraded' || probe === 'degraded';
 }
 
+/** Has worked, and neither its registry nor an operator has taken it out. */
+function isAccountable(standing: Standing, mode: AvailabilityMode): boolean {
+  return isWanted(standing, mode) && !standing.drained && standing.passedOnce && !standing.fallback;
+}
+
 function passes(probe: ProbeState): boolean {
   return probe === 'passing' || probe === 'degraded';
 }
@@ -151,8 +156,8 @@ export const COUNTED = [
   'available',
   /** Part of the whole of which panic asks how much is available: see `panicOf`. */
   'accountable',
-  /** Held back by probes alone: panic would let it in. */
-  'readmittable',
+  /** Accountable, and its probes say no: what panic ignores. */
+  'doubted',
   /** Out by breaker or ejection. */
   'out',
   /** Would have full traffic without panic (a fallback: in use), were it not out. */
@@ -165,6 +170,8 @@ export const COUNTED = [
   'spare',
 ] as const;
 export type Counted = (typeof COUNTED)[number];
+/** Its bit in `FACTS`. */
+export const AVAILABLE = 1 << COUNTED.indexOf('available');
 
 function isCounted(standing: Standing, mode: AvailabilityMode, what: Counted): boolean {
   const has = (who: Standing, panic: Panic, fallback: boolean): boolean =>
@@ -175,9 +182,9 @@ function isCounted(standing: Standing, mode: AvailabilityMode, what: Counted): b
     case 'available':
       return has(standing, 'off', false);
     case 'accountable':
-      return isWanted(standing, mode) && !standing.drained && standing.passedOnce && !standing.fallback;
-    case 'readmittable':
-      return has(standing, 'route', false) && !has(standing, 'off', false);
+      return isAccountable(standing, mode);
+    case 'doubted':
+      return isAccountable(standing, mode) && !isVouchedFor(standing, mode);
     case 'out':
       return out;
     case 'broken':
@@ -235,18 +242,19 @@ export function sameToViews(mode: AvailabilityMode, one: number, other: number):
   return true;
 }
 
-type Counts = Readonly<Record<'available' | 'accountable' | 'readmittable' | 'spare', number>>;
+type Counts = Readonly<Record<'available' | 'accountable' | 'doubted' | 'spare', number>>;
 
 /**
  * Panic begins when less than the threshold of the accountable instances, or fewer than the minimum, are available, and
- * only where probes are what holds some of them back: ignoring verdicts would change nothing else. Accountable are those
- * that worked once and that neither the registry nor an operator has taken out: a scale-out, a deployment that never
- * comes up or a drained half must not look like an outage.
+ * only where probes say no to some of them: ignoring verdicts would change nothing else. Accountable are those that worked
+ * once and that neither the registry nor an operator has taken out: a scale-out, a deployment that never comes up or a
+ * drained half must not look like an outage. Whether breakers keep the doubted out as well makes no difference: panic
+ * must not come and go with their trials.
  */
 export function panicOf(counts: Omit<Counts, 'spare'>, policy: AvailabilityPolicy): Panic {
-  const { available, accountable, readmittable } = counts;
+  const { available, accountable, doubted } = counts;
   const few = available < policy.panicThreshold * accountable || available < policy.minHealthy;
-  return few && readmittable > 0 ? policy.panicMode : 'off';
+  return few && doubted > 0 ? policy.panicMode : 'off';
 }
 
 /** The regime that follows from who there is. A fallback that works comes before instances in doubt. */

@@ -63,6 +63,6 @@ export interface ServiceDetail extends ServiceState {
   readonly leaving: ReadonlySet<Member>;
   /** How often the ejection cap has kept a breaker closed or a member in. */
   readonly ejectionsRefused: number;
-  /** Whether the ejection cap leaves room for one more to be out by breaker or ejection. */
-  mayEject(): boolean;
+  /** Whether the ejection cap lets this one, which is not out by breaker or ejection, be so. */
+  mayEject(member: Member): boolean;
 }

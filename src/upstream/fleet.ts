@@ -220,7 +220,7 @@ export class Fleet implements FleetBase {
     const { ejected: before, breaker } = record.health;
     if (before === ejected) return true;
     // Who is out by breaker is counted already.
-    if (ejected && breaker === 'closed' && !record.service.claimEjection()) return false;
+    if (ejected && breaker === 'closed' && !record.service.claimEjection(record)) return false;
     if (ejected && forMs !== undefined) this.#ejectedUntilMs.set(record, this.clock.now() + forMs);
     else this.#ejectedUntilMs.delete(record);
     this.#stand(record, { ejected }, 'ejection');

@@ -103,7 +103,7 @@ class Seat implements BreakerOptions {
   }
 
   mayOpen(): boolean {
-    return this.#member.service.claimEjection();
+    return this.#member.service.claimEjection(this.#member);
   }
 
   onTransition(from: BreakerState, to: BreakerState, cause: string): void {

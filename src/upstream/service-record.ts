@@ -1,7 +1,16 @@
 import type { Balancer } from '../balance/balancer.ts';
 import type { BreakerColumns } from '../breaker/columns.ts';
 import type { ServicePolicy } from '../core/policy.ts';
-import { COUNTED, type Counted, FACTS, type Panic, type Regime, regimeOf, trafficIn } from './availability.ts';
+import {
+  AVAILABLE,
+  COUNTED,
+  type Counted,
+  FACTS,
+  type Panic,
+  type Regime,
+  regimeOf,
+  trafficIn,
+} from './availability.ts';
 import type { ServiceDetail } from './directory.ts';
 import type { MemberRecord } from './member-record.ts';
 import { SortedSlots } from './sorted-slots.ts';
@@ -37,7 +46,7 @@ export class ServiceRecord implements ServiceDetail {
   readonly counts: Record<Counted, number> = {
     available: 0,
     accountable: 0,
-    readmittable: 0,
+    doubted: 0,
     out: 0,
     broken: 0,
     brokenInPanic: 0,
@@ -121,14 +130,23 @@ export class ServiceRecord implements ServiceDetail {
     else this.#weights.set(weight, count);
   }
 
-  mayEject(): boolean {
-    const most = Math.max(1, Math.floor(this.policy.availability.maxEjectedShare * this.members.size));
-    return this.counts.out < most;
+  /**
+   * The cap is for those who work as far as probes can tell: at most a share of them may be out on the word of traffic
+   * alone. Who would have nothing anyway takes nothing from anybody, so that it counts for nothing as long as somebody
+   * is available; where nobody is, a share of all must stay in: the requests that run into them find out who is back.
+   */
+  mayEject({ slot }: Pick<MemberRecord, 'slot'>): boolean {
+    const { available, broken, out } = this.counts;
+    if (out === 0) return true;
+    const { mode, maxEjectedShare } = this.policy.availability;
+    const isAvailable = ((FACTS[mode][this.#codes[slot] as number] as number) & AVAILABLE) !== 0;
+    if (isAvailable) return broken < Math.floor(maxEjectedShare * (available + broken));
+    return available > 0 || out < Math.floor(maxEjectedShare * this.members.size);
   }
 
   /** `mayEject`, of someone who would. */
-  claimEjection(): boolean {
-    const may = this.mayEject();
+  claimEjection(member: MemberRecord): boolean {
+    const may = this.mayEject(member);
     if (!may) this.ejectionsRefused++;
     return may;
   }

@@ -1,5 +1,5 @@
 import type { Clock } from '../core/clock.ts';
-import { COUNTED, FACTS } from './availability.ts';
+import { AVAILABLE, COUNTED, FACTS } from './availability.ts';
 import type { Figures } from './figures.ts';
 import type { MemberRecord } from './member-record.ts';
 import type { ServiceRecord } from './service-record.ts';
@@ -24,7 +24,6 @@ export interface WeighingOptions {
   readonly onChange: (service: ServiceRecord) => void;
 }
 
-const AVAILABLE = 1 << COUNTED.indexOf('available');
 const DEGRADED = 1 << COUNTED.indexOf('degraded');
 
 /** The one place where the weight of members is set. Views of a service have to follow each call but those of `onChange`. */

@@ -84,6 +84,7 @@ export class DataPlane {
       isTrustedProxy: trusts(config),
       onRefused: options.onRefused,
       onRefusing: options.onRefusing,
+      onHanging: options.onHanging,
       requests: 0,
       maxRequests: limits.requests,
       stopping: false,
@@ -94,10 +95,6 @@ export class DataPlane {
       maxConnections: limits.connections,
       reusePort: options.reusePort,
       onAcceptError: options.onAcceptError,
-      onHanging: (member, cause) => {
-        options.onHanging(member, cause);
-        return false;
-      },
     });
   }
 

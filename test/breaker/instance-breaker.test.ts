@@ -63,6 +63,9 @@ function setup(options: Partial<BreakerOptions> = {}) {
     admit: () => gate.admit(2, POLICY),
     trip: (cause: string, unreachable?: boolean) => decider.trip(cause, unreachable),
     reached: (beganMs: number) => decider.reached('a probe passed', beganMs),
+    due: () => {
+      decider.due('its probes pass again');
+    },
     lose: () => {
       decider.trialLost();
     },
@@ -538,5 +541,23 @@ describe('a breaker that was tripped because nobody listened', () => {
     else open();
     clock.advance(1);
     expect(breaker.reached(clock.now())).toBe(false);
+  });
+});
+
+describe('a breaker whose instance is well again, as far as others can tell', () => {
+  it('is tried at once, whatever has opened it, and opens for longer where that fails', () => {
+    const { breaker, clock, log, attempt } = setup();
+    breaker.trip('hangs');
+    clock.advance(100);
+    breaker.due();
+    expect(breaker.state).toBe('half-open');
+    breaker.due();
+    attempt('timeout');
+    expect(breaker.openUntilMs).toBe(clock.now() + 10_000);
+    breaker.due();
+    attempt('success');
+    breaker.due();
+    expect(breaker.state).toBe('closed');
+    expect(log.filter((line) => line.includes('its probes pass again'))).toHaveLength(2);
   });
 });

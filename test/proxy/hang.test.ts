@@ -161,6 +161,22 @@ describe('one attempt that waits', () => {
     expect(world.check().hanging).toEqual([]);
   });
 
+  it('is overdue where nobody else was asked anything: there is no telling whether it is the instance', () => {
+    const world = new World(2, { hang: single });
+    world.answer(world.begin(1));
+    const attempts = [world.begin(0), world.begin(0, { attemptBeganMs: world.clock.now() + 500 })];
+    world.clock.advance(999);
+    expect(world.check().overdue).toEqual([]);
+    world.clock.advance(1);
+    expect(world.check().overdue).toEqual([]);
+    world.figures.latencyP99Ms[1] = 5;
+    expect(world.check()).toMatchObject({ hanging: [], overdue: [attempts[0]] });
+    world.answer(world.begin(1));
+    expect(world.check()).toMatchObject({ hanging: [{ slot: 0 }], overdue: [] });
+    world.answer(world.begin(0));
+    expect(world.check()).toMatchObject({ hanging: [], overdue: [] });
+  });
+
   it('is none while its own request is still being sent, nor where hangs are not looked for', () => {
     for (const world of [new World(2), new World(2, { hang: { enabled: false } })]) {
       world.begin(0, { answerDue: !world.service.policy.hang.enabled });

@@ -12,7 +12,7 @@ import { TimingWheel } from '../../src/core/wheel.ts';
 import { Stage } from '../../src/http1/stage.ts';
 import { WriteBatch } from '../../src/http1/write-batch.ts';
 import type { ProxyContext, Route } from '../../src/proxy/context.ts';
-import { Proxy, type ProxyOptions } from '../../src/proxy/proxy.ts';
+import { Proxy } from '../../src/proxy/proxy.ts';
 import { RequestIds } from '../../src/proxy/request-id.ts';
 import { RetryBudget } from '../../src/proxy/retry.ts';
 import { TrafficMeters } from '../../src/telemetry/traffic.ts';
@@ -116,7 +116,7 @@ export interface GatewayOptions {
   readonly bodyGraceMs?: number;
   readonly trusted?: (address: string) => boolean;
   readonly allowUnderscores?: boolean;
-  readonly onHanging?: ProxyOptions['onHanging'];
+  readonly onHanging?: ProxyContext['onHanging'];
 }
 
 /** The data path on real sockets, with the fleet reduced to a fixed list of instances of one service, `web`. */
@@ -198,6 +198,7 @@ export class TestGateway {
       strayMeters: meters.row(0),
       accessLog: undefined,
       allowUnderscores: options.allowUnderscores ?? false,
+      ...(options.onHanging ? { onHanging: options.onHanging } : {}),
       isTrustedProxy: options.trusted ?? (() => false),
       onRefused: (reason) => this.refusals.push(reason),
       requests: 0,
@@ -219,7 +220,6 @@ export class TestGateway {
       maxConnections: 10_000,
       plainSockets,
       onAcceptError: () => undefined,
-      onHanging: options.onHanging ?? (() => false),
     });
   }
 

@@ -60,7 +60,6 @@ async function scene(
     maxConnections: options.maxConnections ?? 1000,
     plainSockets: options.plainSockets ?? false,
     onAcceptError: () => undefined,
-    onHanging: () => false,
   });
   const { port } = await proxy.listen('127.0.0.1', 0);
   stops.push(() => origin.stop());

@@ -302,7 +302,7 @@ export class Laws implements AttemptObserver {
       watched.ejected = to === 'ejected';
     }
     if ((gate === 'breaker' && from === 'closed' && to === 'open') || (gate === 'ejection' && to === 'ejected'))
-      this.#checkCap(member);
+      this.#checkCap(watched, gate);
   }
 
   #checkBreaker(watched: Watched, from: BreakerState, to: BreakerState): void {
@@ -317,13 +317,25 @@ export class Laws implements AttemptObserver {
       this.violated(`the breaker of ${nameOf(member)} closed by a trial that ended with ${trialOutcome ?? 'nothing'}`);
   }
 
-  #checkCap(member: Member): void {
+  /** Of those who work as far as probes can tell only a share may be out; where none of them is in, a share of all. */
+  #checkCap(watched: Watched, gate: 'breaker' | 'ejection'): void {
+    if (gate === 'breaker' ? watched.ejected : watched.breaker !== 'closed') return;
     const { maxEjectedShare } = this.#options.policy.availability;
     const present = [...this.#watched.values()].filter(({ left }) => !left);
-    const out = present.filter(({ breaker, ejected }) => breaker !== 'closed' || ejected).length;
-    const most = Math.max(1, Math.floor(maxEjectedShare * present.length));
+    const workers = present.filter((each) => this.#works(each));
+    const isOut = ({ breaker, ejected }: Watched): boolean => breaker !== 'closed' || ejected;
+    if (!this.#works(watched) && workers.some((each) => !isOut(each))) return;
+    const whole = this.#works(watched) ? workers : present;
+    const out = whole.filter(isOut).length;
+    const most = present.filter(isOut).length === 1 ? 1 : Math.floor(maxEjectedShare * whole.length);
     if (out > most)
-      this.violated(`${nameOf(member)} is the ${out}th of ${present.length} to be out, where ${most} may be`);
+      this.violated(`${nameOf(watched.member)} is the ${out}th of ${whole.length} to be out, where ${most} may be`);
+  }
+
+  /** As far as its probes can tell, and nobody wants it out. */
+  #works({ member, probe }: Watched): boolean {
+    const probed = probe === 'passing' || probe === 'degraded';
+    return !this.#drained.has(member) && (probed || this.#options.policy.availability.mode === 'trust-registry');
   }
 
   /** Why nobody may send anything to it; undefined where somebody may. */
@@ -415,7 +427,7 @@ export class Laws implements AttemptObserver {
     const beganMs = Math.min(...[...open].map(({ sinceMs }) => sinceMs).filter((sinceMs) => sinceMs > hungMs));
     const dueMs = beganMs + Math.max(hang.minWaitMs, hang.p99Factor * (latencyP99Ms[member.slot] || UNKNOWN_P99_MS));
     const peers = [...service.view.slots].some((slot) => slot !== member.slot && lastSuccessMs[slot]! > beganMs);
-    const seen = hang.enabled && process.mode === 'hung' && this.stalledMs === 0 && peers && service.mayEject();
+    const seen = hang.enabled && process.mode === 'hung' && this.stalledMs === 0 && peers && service.mayEject(member);
     if (!seen || time.nowMs < dueMs) {
       this.#hangingMs.delete(process);
       return;

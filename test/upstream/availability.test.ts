@@ -178,7 +178,8 @@ describe('the tables', () => {
         const want: string[] = [];
         if (!who.fallback && full(who, 'off')) want.push('available');
         if (wanted && !who.drained && who.passedOnce && !who.fallback) want.push('accountable');
-        if (!who.fallback && !full(who, 'off') && full(who, 'route')) want.push('readmittable');
+        const believed = probed || mode === 'trust-registry';
+        if (wanted && !who.drained && who.passedOnce && !who.fallback && !believed) want.push('doubted');
         if (out) want.push('out');
         if (out && full(mended, 'off', who.fallback)) want.push('broken');
         if (out && full(mended, 'route', who.fallback)) want.push('brokenInPanic');
@@ -217,14 +218,14 @@ describe('panic', () => {
     ['exactly half available', 5, 10, 5, 'off'],
     ['less than half available', 4, 10, 6, 'route'],
     ['none available', 0, 3, 3, 'route'],
-    ['less than half available, but all of the others out by breaker', 4, 10, 0, 'off'],
+    ['less than half available, but all of the others out by breakers alone', 4, 10, 0, 'off'],
     ['nobody there', 0, 0, 0, 'off'],
-  ])('%s', (_name, available, accountable, readmittable, mode) => {
-    expect(panicOf({ available, accountable, readmittable }, POLICY)).toBe(mode);
+  ])('%s', (_name, available, accountable, doubted, mode) => {
+    expect(panicOf({ available, accountable, doubted }, POLICY)).toBe(mode);
   });
 
   it('is never reached with a threshold of 0, and rejects where the policy says so', () => {
-    const counts = { available: 0, accountable: 5, readmittable: 5 };
+    const counts = { available: 0, accountable: 5, doubted: 5 };
     expect(panicOf(counts, { ...POLICY, panicThreshold: 0 })).toBe('off');
     expect(panicOf(counts, { ...POLICY, panicMode: 'reject' })).toBe('reject');
   });
@@ -233,37 +234,37 @@ describe('panic', () => {
     ['fewer than the minimum, by probes', 2, 10, 1, 'route'],
     ['as many as the minimum', 3, 10, 7, 'off'],
     ['fewer than the minimum, because there are no more', 2, 2, 0, 'off'],
-  ])('with a minimum of three: %s', (_name, available, accountable, readmittable, mode) => {
+  ])('with a minimum of three: %s', (_name, available, accountable, doubted, mode) => {
     const policy = { ...POLICY, panicThreshold: 0, minHealthy: 3 };
-    expect(panicOf({ available, accountable, readmittable }, policy)).toBe(mode);
+    expect(panicOf({ available, accountable, doubted }, policy)).toBe(mode);
   });
 });
 
 describe('the regime of a service', () => {
   it.each<[string, Parameters<typeof regimeOf>[0], Partial<AvailabilityPolicy>, Partial<Regime>]>([
-    ['all is well', { available: 3, accountable: 3, readmittable: 0, spare: 1 }, {}, {}],
-    ['nobody but a fallback', { available: 0, accountable: 0, readmittable: 0, spare: 1 }, {}, { fallback: true }],
+    ['all is well', { available: 3, accountable: 3, doubted: 0, spare: 1 }, {}, {}],
+    ['nobody but a fallback', { available: 0, accountable: 0, doubted: 0, spare: 1 }, {}, { fallback: true }],
     [
       'a fallback that works comes before instances in doubt',
-      { available: 0, accountable: 3, readmittable: 3, spare: 1 },
+      { available: 0, accountable: 3, doubted: 3, spare: 1 },
       {},
       { fallback: true },
     ],
     [
       'instances in doubt come before nobody',
-      { available: 0, accountable: 3, readmittable: 3, spare: 0 },
+      { available: 0, accountable: 3, doubted: 3, spare: 0 },
       {},
       { panic: 'route' },
     ],
     [
       'few are available, and panic spreads',
-      { available: 1, accountable: 4, readmittable: 3, spare: 1 },
+      { available: 1, accountable: 4, doubted: 3, spare: 1 },
       {},
       { panic: 'route' },
     ],
     [
       'few are available and must be protected: the fallback has the rest',
-      { available: 1, accountable: 4, readmittable: 3, spare: 1 },
+      { available: 1, accountable: 4, doubted: 3, spare: 1 },
       { panicMode: 'reject' },
       { panic: 'reject', fallback: true },
     ],

@@ -225,14 +225,16 @@ describe('whatever happens to instances and to what stands in for them', () => {
           const has = (member: Member, regime: Parameters<typeof availability>[1]): boolean =>
             availability(standingOf(member), regime).traffic === 'full';
           const among = (holds: (member: Member) => boolean): number => members.filter(holds).length;
+          const passes = (member: Member): boolean => ['passing', 'degraded'].includes(standingOf(member).probe);
+          const isAccountable = (member: Member): boolean => {
+            const { registered, drained, passedOnce, fallback } = standingOf(member);
+            const wanted = registered !== 'down' || (mode === 'trust-probes' && passes(member));
+            return wanted && !drained && passedOnce && !fallback;
+          };
           const counts = {
             available: among((member) => has(member, off)),
-            accountable: among((member) => {
-              const { registered, probe, drained, passedOnce, fallback } = standingOf(member);
-              const passes = mode === 'trust-probes' && (probe === 'passing' || probe === 'degraded');
-              return (registered !== 'down' || passes) && !drained && passedOnce && !fallback;
-            }),
-            readmittable: among((member) => !has(member, off) && has(member, { ...off, panic: 'route' })),
+            accountable: among(isAccountable),
+            doubted: among((member) => isAccountable(member) && mode !== 'trust-registry' && !passes(member)),
             spare: among((member) => standingOf(member).fallback && has(member, { ...off, fallback: true })),
           };
           const regime = regimeOf(counts, service.policy.availability);

@@ -217,10 +217,23 @@ class Comparison {
   #checkCap(member: Member, gate: string): void {
     const name = member.service.name;
     const members = [...this.harness.fleet.service(name)!.members.values()];
-    const out = members.filter(({ health }) => health.ejected || health.breaker !== 'closed').length;
-    const most = Math.max(1, Math.floor(member.service.policy.availability.maxEjectedShare * members.length));
-    // One that was out by its breaker may be ejected as well: then nobody more is out.
-    if (gate === 'breaker' || member.health.breaker === 'closed') expect(out).toBeLessThanOrEqual(most);
+    // One that was out already, by the other gate: then nobody more is out.
+    if (gate === 'ejection' ? member.health.breaker !== 'closed' : member.health.ejected) return;
+    const { mode, maxEjectedShare } = member.service.policy.availability;
+    const known = this.known.get(name)!;
+    const isOut = ({ health }: Member): boolean => health.ejected || health.breaker !== 'closed';
+    const works = ({ health, instance: { id } }: Member): boolean => {
+      const { instance, probe, drained } = known.get(id)!;
+      const probed = probe === 'passing' || probe === 'degraded';
+      const wanted = instance.state !== 'down' || (mode === 'trust-probes' && probed);
+      return wanted && !drained && (probed || mode === 'trust-registry') && health.registered === instance.state;
+    };
+    const others = members.filter((each) => each !== member);
+    const workers = members.filter(works);
+    if (!others.some(isOut)) return;
+    if (works(member)) expect(workers.filter(isOut).length).toBeLessThanOrEqual(maxEjectedShare * workers.length);
+    else if (!workers.some((each) => !isOut(each)))
+      expect(members.filter(isOut).length).toBeLessThanOrEqual(maxEjectedShare * members.length);
   }
 
   check(): void {
@@ -271,8 +284,8 @@ class Comparison {
     });
     const sound = all.filter((each) => each.wanted && !each.ejected && each.breaker === 'closed');
     const available = sound.filter((each) => each.passes);
-    const doubted = sound.filter((each) => !each.passes && each.passedOnce);
     const accountable = all.filter((each) => each.wanted && each.passedOnce);
+    const doubted = accountable.filter((each) => !each.passes);
     const few = available.length < panicThreshold * accountable.length || available.length < minHealthy;
     const panic = doubted.length > 0 && few;
     const routed = panic && panicMode === 'route';

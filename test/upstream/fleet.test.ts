@@ -449,7 +449,8 @@ describe('the ejection cap', () => {
     for (const member of members) harness.fail(member, 9);
     expect(members.filter((member) => member.health.breaker === 'open').length).toBe(most);
     expect(harness.slots.length).toBe(count - most);
-    expect(harness.fleet.service('web')?.mayEject()).toBe(false);
+    const inside = members.filter((member) => member.health.breaker === 'closed');
+    expect(inside.some((member) => harness.fleet.service('web')!.mayEject(member))).toBe(false);
     expect(harness.fleet.service('web')!.ejectionsRefused).toBe((count - most) * 5);
   });
 
@@ -474,7 +475,63 @@ describe('the ejection cap', () => {
   });
 });
 
+describe('the ejection cap among instances that their probes find dead as well', () => {
+  it('does not count them: of three, a dead and a hung one may be out at once', () => {
+    const harness = new FleetHarness();
+    const [dead, hung] = harness.serving('a', 'b', 'c') as [Member, Member, Member];
+    expect(dead.guard()?.trip('refused', true)).toBe(true);
+    expect(hung.guard()?.trip('hangs')).toBe(false);
+    harness.fleet.setProbe(dead, 'failing', 'refused');
+    expect(hung.guard()?.trip('hangs')).toBe(true);
+    expect(harness.slots).toEqual(['c']);
+  });
+
+  it('forbids no ejection with which the probes agree, as long as somebody is available', () => {
+    const harness = new FleetHarness();
+    const [a, b, c, d] = harness.serving('a', 'b', 'c', 'd') as [Member, Member, Member, Member];
+    for (const member of [a, b, c]) harness.fleet.setProbe(member, 'failing', 'x');
+    expect(harness.slots).toEqual(['a', 'b', 'c', 'd']);
+    for (const member of [a, b, c]) harness.fail(member);
+    expect(harness.slots).toEqual(['d']);
+    harness.fail(d);
+    expect(harness.slots).toEqual(['d']);
+  });
+
+  it('keeps half of all in where nobody is available: requests that run into them find out who is back', () => {
+    const harness = new FleetHarness();
+    const members = harness.serving('a', 'b', 'c', 'd');
+    for (const member of members) harness.fleet.setProbe(member, 'failing', 'refused');
+    for (const member of members) harness.fail(member, 9);
+    expect(harness.slots).toEqual(['c', 'd']);
+  });
+
+  it('never lets the last one out that is available', () => {
+    const harness = new FleetHarness();
+    const members = harness.serving('a', 'b', 'c', 'd');
+    for (const member of members) {
+      harness.fail(member, 9);
+      harness.fleet.setProbe(member, 'failing', 'refused');
+    }
+    expect(harness.slots).toEqual(['d']);
+  });
+});
+
 describe('panic', () => {
+  it('is the same whatever breakers say of those whom probes find dead, and lets in their trials', () => {
+    const harness = new FleetHarness();
+    const [a, b] = harness.serving('a', 'b', 'c') as [Member, Member, Member];
+    for (const member of [a, b]) harness.fail(member);
+    for (const member of [a, b]) harness.fleet.setProbe(member, 'failing', 'x');
+    expect(harness.slots).toEqual(['b', 'c']);
+    harness.fail(b);
+    expect(harness.slots).toEqual(['c']);
+    harness.clock.advance(5000);
+    expect(harness.trials).toEqual(['a', 'b']);
+    for (const member of [a, b]) member.admit()?.settle('timeout');
+    expect(harness.slots).toEqual(['c']);
+    expect(harness.log.filter((line) => line.startsWith('panic'))).toEqual(['panic web on']);
+  });
+
   it('readmits those that worked once when less than half are available, loudly', () => {
     const harness = new FleetHarness();
     const [a, b, c, d] = harness.serving('a', 'b', 'c', 'd') as [Member, Member, Member, Member];
