@@ -5,7 +5,7 @@ import type { Report } from '../api/queries.ts';
 import type { EmbeddedRegistry } from '../registry.ts';
 import { enclosed, inSlices } from '../slices.ts';
 import type { Entry } from '../table.ts';
-import type { ConsulAppDeps } from './app.ts';
+import type { ConsulAppDeps } from './deps.ts';
 import { headersOf, refused } from './catalog.ts';
 import { type Faults, Given } from './given.ts';
 import { parseService } from './service-body.ts';

@@ -1,25 +1,8 @@
-import { type Context, type ErrorHandler, Hono } from 'hono';
-import type { AddressPolicy } from '../../../core/address.ts';
-import type { Clock } from '../../../core/clock.ts';
-import type { Random } from '../../../core/random.ts';
+import { type Context, Hono } from 'hono';
 import { type Problem, problemResponse } from '../api/problem.ts';
-import type { Report } from '../api/queries.ts';
-import type { StatusOf } from '../api/views.ts';
-import type { EmbeddedRegistry } from '../registry.ts';
 import * as agent from './agent.ts';
 import * as catalog from './catalog.ts';
-
-export interface ConsulAppDeps {
-  readonly registry: EmbeddedRegistry;
-  readonly addresses: () => AddressPolicy;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly statusOf: StatusOf | undefined;
-  readonly maxBodyBytes: number;
-  readonly bodyTimeoutMs: number;
-  readonly onHeartbeat: (service: string, id: string, report: Report) => void;
-  readonly onError: ErrorHandler;
-}
+import type { ConsulAppDeps } from './deps.ts';
 
 type Handler = (context: Context, deps: ConsulAppDeps) => Response | Promise<Response>;
 

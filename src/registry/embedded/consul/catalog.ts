@@ -3,7 +3,7 @@ import { isName, NAME_RULE } from '../../../core/names.ts';
 import { invalid, problemResponse, unavailable } from '../api/problem.ts';
 import { enclosed, inSlices } from '../slices.ts';
 import type { Entry, ServiceEntry } from '../table.ts';
-import type { ConsulAppDeps } from './app.ts';
+import type { ConsulAppDeps } from './deps.ts';
 import { type Blocking, type HealthQuery, healthQuery, refusedScope } from './queries.ts';
 import { catalogView, checksOf, consulIdOf, DATACENTER, healthView, LEADER, toldOf } from './views.ts';
 
