@@ -11,6 +11,8 @@ export interface RegistryChurnOptions extends ChurnPlanOptions {
   readonly callsPerS: number;
   /** Kept open; the most calls under way at once. */
   readonly connections: number;
+  /** What is registered then stays. */
+  readonly leave?: true;
 }
 
 /** Short enough that calls come one by one, long enough to leave the core to those who share it. */
@@ -24,7 +26,9 @@ class Caller {
   answered = 0;
   readonly #free: RawConnection[] = [];
   readonly #underWay = new Map<RawConnection, RegistryCall>();
-  #waiting: RegistryCall[] = [];
+  readonly #waiting: RegistryCall[] = [];
+  /** The next of `#waiting`: taking the first of 100,000 away would move all others. */
+  #next = 0;
   #idle = Promise.withResolvers<undefined>();
 
   constructor(port: number, connections: number) {
@@ -40,7 +44,7 @@ class Caller {
   }
 
   get waiting(): number {
-    return this.#waiting.length;
+    return this.#waiting.length - this.#next;
   }
 
   send(call: RegistryCall): void {
@@ -52,7 +56,7 @@ class Caller {
   /** Resolves when every one of them, and all before, has been answered. */
   async sendAll(calls: readonly RegistryCall[]): Promise<void> {
     for (const call of calls) this.send(call);
-    if (this.#underWay.size === 0 && this.#waiting.length === 0) return;
+    if (this.#underWay.size === 0 && this.waiting === 0) return;
     this.#idle = Promise.withResolvers();
     await this.#idle.promise;
   }
@@ -70,9 +74,13 @@ class Caller {
   }
 
   #release(connection: RawConnection): void {
-    const next = this.#waiting.shift();
-    if (next) this.#write(connection, next);
-    else {
+    const next = this.#waiting[this.#next];
+    if (next) {
+      this.#next += 1;
+      this.#write(connection, next);
+    } else {
+      this.#waiting.length = 0;
+      this.#next = 0;
       this.#free.push(connection);
       if (this.#underWay.size === 0) this.#idle.resolve(undefined);
     }
@@ -106,5 +114,5 @@ await ended;
 clearInterval(ticker);
 await caller.sendAll([]);
 const calls = caller.answered - before;
-await caller.sendAll(plan.last(steps));
+if (options.leave !== true) await caller.sendAll(plan.last(steps));
 process.stdout.write(`${JSON.stringify({ calls, failed: caller.failed, late })}\n`, () => process.exit());

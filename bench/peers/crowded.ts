@@ -4,6 +4,7 @@ import { fairlead } from './fairlead.ts';
 import type { Peer } from './peer.ts';
 
 const binary = join(import.meta.dirname, '../../bin/fairlead.js');
+const weigh = join(import.meta.dirname, '../lab/weigh.ts');
 
 /** A gateway that looks after many instances besides those of the service `bench`. */
 export interface Crowd {
@@ -13,6 +14,8 @@ export interface Crowd {
   readonly health: string;
   /** It has its embedded registry too, and keeps it on disk. */
   readonly embedded?: true;
+  /** It can be asked what its threads hold: see lab/weigh.ts. */
+  readonly weighed?: true;
 }
 
 /** Where the gateway told what it did. */
@@ -24,7 +27,10 @@ export interface CrowdedSite {
 }
 
 /** The same gateway as `fairlead`, and where its admin API and its log are once it has been launched. */
-export function crowded({ services, health, embedded }: Crowd): { readonly peer: Peer; readonly site: CrowdedSite } {
+export function crowded({ services, health, embedded, weighed }: Crowd): {
+  readonly peer: Peer;
+  readonly site: CrowdedSite;
+} {
   const where: CrowdedSite = { adminPort: 0, registryPort: 0, logFile: '' };
   const peer: Peer = {
     name: fairlead.name,
@@ -47,7 +53,7 @@ gateway:
   stateDir: off
   upstreamAddresses: { allowLoopback: true }
   limits: { connections: ${site.maxConnections + 1024} }
-workers: 1
+workers: ${site.threads}
 admin: { listen: "127.0.0.1:${site.secondPort}" }
 registries:
   - { name: fixed, type: static, services: { bench: [${bench}] } }
@@ -59,7 +65,12 @@ log: { destination: "${where.logFile}" }
 metrics: { perInstance: false }
 `,
       );
-      return { command: process.execPath, args: [binary, 'run', '-c', file] };
+      const own = weighed ? ['--expose-gc', '--import', weigh] : [];
+      return {
+        command: process.execPath,
+        args: [...own, binary, 'run', '-c', file],
+        env: { BENCH_THREADS: String(site.threads) },
+      };
     },
   };
   return { peer, site: where };

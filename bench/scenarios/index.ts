@@ -1,6 +1,7 @@
 import { churn } from './churn.ts';
 import { connectionPerRequest, keepAlive, largeBodies, post, twoThreads } from './closed-loop.ts';
 import { idleConnections } from './idle.ts';
+import { memory } from './memory.ts';
 import { openLoopLatency } from './open-loop.ts';
 import { manyInstances } from './many-instances.ts';
 import { probes } from './probes.ts';
@@ -19,6 +20,7 @@ export const allScenarios: readonly Scenario[] = [
   probes,
   snapshot,
   manyInstances,
+  memory,
   churn,
   threadsTail,
 ];
