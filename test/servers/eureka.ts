@@ -5,6 +5,8 @@ import { findBinary, freePorts, RealServer } from './real-server.ts';
 
 const TOOLS = process.env['FAIRLEAD_TEST_TOOLS'] ?? join(homedir(), '.cache', 'fairlead-test');
 const JAR = join(TOOLS, 'eureka', 'eureka-server.jar');
+/** Classes as the JVM keeps them in memory: half of what a start costs. Java goes without where it does not fit. */
+const ARCHIVE = join(TOOLS, 'eureka', 'eureka-server.jsa');
 
 /** Undefined where the machine has none: `.ci/build-eureka.sh` builds it. */
 export const eurekaJar = existsSync(JAR) && findBinary(['java'], '-version') !== undefined ? JAR : undefined;
@@ -40,7 +42,9 @@ export class EurekaServer {
       name: 'eureka',
       binary: 'java',
       arguments: () => [
-        ...['-Xmx256m', '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-jar', eurekaJar],
+        ...['-Xmx256m', '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC'],
+        ...(existsSync(ARCHIVE) ? [`-XX:SharedArchiveFile=${ARCHIVE}`] : []),
+        ...['-jar', eurekaJar],
         // Given twice, Spring would join the values.
         ...Object.entries({ ...DEFAULTS, 'server.port': port, ...settings }).map(([key, value]) => `--${key}=${value}`),
       ],

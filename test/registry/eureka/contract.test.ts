@@ -9,7 +9,8 @@ import { EurekaFixture, type EurekaInstance } from '../../servers/eureka-fixture
 import { eurekaJar, EurekaServer } from '../../servers/eureka.ts';
 import { TcpProxy } from '../../servers/tcp-proxy.ts';
 
-function backendOn(url: string, onSkip: OnSkip): EurekaBackend {
+/** `patient`: where no deadline is what ends it. */
+function backendOn(url: string, onSkip: OnSkip, patient = false): EurekaBackend {
   return new EurekaBackend({
     name: 'main',
     urls: [url],
@@ -17,8 +18,8 @@ function backendOn(url: string, onSkip: OnSkip): EurekaBackend {
     pollIntervalMs: 50,
     // How long an empty one is not believed has tests of its own.
     emptyGraceMs: 0,
-    connectMs: 500,
-    requestMs: 1500,
+    connectMs: patient ? 5000 : 500,
+    requestMs: patient ? 15_000 : 1500,
     clock: systemClock,
     random: seededRandom(1),
     onSkip,
@@ -122,7 +123,8 @@ async function realHarness(): Promise<RegistryHarness> {
       return Promise.resolve();
     },
     restartEmpty: () => eureka.server.restartEmpty(),
-    refusedBackend: () => backendOn(`${base}/elsewhere`, () => undefined),
+    // The first page of errors costs a JVM on a busy machine seconds.
+    refusedBackend: () => backendOn(`${base}/elsewhere`, () => undefined, true),
     close: async () => {
       await proxy[Symbol.asyncDispose]();
       await eureka[Symbol.asyncDispose]();
