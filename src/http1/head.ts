@@ -59,13 +59,29 @@ export class Head {
     return at < 0 ? undefined : buffer.toString('latin1', this.valueStart[at], this.valueEnd[at]);
   }
 
+  /** Whether another message may follow on the connection, RFC 9112 section 9.3. Obligation: after `readConnection`. */
+  protected get persists(): boolean {
+    return !this.connectionClose && (this.minorVersion === 1 || this.connectionKeepAlive);
+  }
+
   protected refuse(refusal: Refusal): typeof REFUSED {
     this.refusal = refusal;
     return REFUSED;
   }
 
+  /**
+   * What follows the first line, which ends at `from`; where that is INCOMPLETE or REFUSED, so is the head. Returns the
+   * end of the head, which begins at `start`, INCOMPLETE or REFUSED.
+   */
+  protected parseRest(buffer: Buffer, start: number, from: number, end: number, limits: HeadLimits): number {
+    const parsed = from > 0 ? this.#parseFields(buffer, from, end, Math.min(limits.headFields, MAX_FIELDS)) : from;
+    if (parsed === REFUSED) return REFUSED;
+    const bytes = (parsed === INCOMPLETE ? end : parsed) - start;
+    return bytes > limits.headBytes ? this.refuse(REFUSALS.headTooLarge) : parsed;
+  }
+
   /** Field lines from `from` to the empty line. Returns the end of the head, INCOMPLETE or REFUSED. */
-  protected parseFields(buffer: Buffer, from: number, end: number, maxFields: number): number {
+  #parseFields(buffer: Buffer, from: number, end: number, maxFields: number): number {
     this.#forget();
     const words = wordsOf(buffer);
     const { nameStart, nameEnd, valueStart, valueEnd, ids, nominated, occurrences } = this;

@@ -1,6 +1,6 @@
 import { Field } from './fields.ts';
 import { contentLength, Framing, type FramingKind, isChunked } from './framing.ts';
-import { Head, type HeadLimits, INCOMPLETE, MAX_FIELDS, REFUSED } from './head.ts';
+import { Head, type HeadLimits, INCOMPLETE, REFUSED } from './head.ts';
 import { REFUSALS, type Refusal } from './refusal.ts';
 import { bytesOf, CR, equalsIgnoringCase, HOST_NAME, IPV6, LF, SP, TARGET, TOKEN } from './syntax.ts';
 
@@ -62,11 +62,8 @@ export class RequestHead extends Head {
     // One empty line before a request is forgiven (RFC 9112 section 2.2).
     if (from + 1 < end && buffer[from] === CR && buffer[from + 1] === LF) from += 2;
     const fieldsAt = this.#parseLine(buffer, from, end, limits);
-    const parsed =
-      fieldsAt > 0 ? this.parseFields(buffer, fieldsAt, end, Math.min(limits.headFields, MAX_FIELDS)) : fieldsAt;
-    if (parsed === INCOMPLETE) return end - start > limits.headBytes ? this.refuse(REFUSALS.headTooLarge) : INCOMPLETE;
-    if (parsed === REFUSED) return REFUSED;
-    if (parsed - start > limits.headBytes) return this.refuse(REFUSALS.headTooLarge);
+    const parsed = this.parseRest(buffer, start, fieldsAt, end, limits);
+    if (parsed === INCOMPLETE || parsed === REFUSED) return parsed;
     const refusal = this.#interpret(buffer);
     return refusal ? this.refuse(refusal) : parsed;
   }
@@ -122,8 +119,7 @@ export class RequestHead extends Head {
 
   #interpret(buffer: Buffer): Refusal | undefined {
     this.readConnection(buffer);
-    this.keepAlive =
-      this.minorVersion === 1 ? !this.connectionClose : this.connectionKeepAlive && !this.connectionClose;
+    this.keepAlive = this.persists;
     return (
       this.#readMethod(buffer) ?? this.#readTarget(buffer) ?? this.#readFraming(buffer) ?? this.#readIntents(buffer)
     );

@@ -1,6 +1,6 @@
 import { Field } from './fields.ts';
 import { contentLength, Framing, type FramingKind, isChunked } from './framing.ts';
-import { Head, type HeadLimits, INCOMPLETE, MAX_FIELDS, REFUSED } from './head.ts';
+import { Head, type HeadLimits, INCOMPLETE, REFUSED } from './head.ts';
 import { REFUSALS } from './refusal.ts';
 import { bytesOf, CR, equalsIgnoringCase, FIELD_VALUE, LF, SP } from './syntax.ts';
 
@@ -25,11 +25,8 @@ export class ResponseHead extends Head {
   parse(buffer: Buffer, start: number, end: number, limits: HeadLimits, toHead: boolean): number {
     this.refusal = undefined;
     const fieldsAt = this.#parseLine(buffer, start, end);
-    const parsed =
-      fieldsAt > 0 ? this.parseFields(buffer, fieldsAt, end, Math.min(limits.headFields, MAX_FIELDS)) : fieldsAt;
-    if (parsed === INCOMPLETE) return end - start > limits.headBytes ? this.refuse(REFUSALS.headTooLarge) : INCOMPLETE;
-    if (parsed === REFUSED) return REFUSED;
-    if (parsed - start > limits.headBytes) return this.refuse(REFUSALS.headTooLarge);
+    const parsed = this.parseRest(buffer, start, fieldsAt, end, limits);
+    if (parsed === INCOMPLETE || parsed === REFUSED) return parsed;
     return this.#interpret(buffer, toHead) ? parsed : REFUSED;
   }
 
@@ -69,8 +66,7 @@ export class ResponseHead extends Head {
 
   #interpret(buffer: Buffer, toHead: boolean): boolean {
     this.readConnection(buffer);
-    this.keepAlive =
-      this.minorVersion === 1 ? !this.connectionClose : this.connectionKeepAlive && !this.connectionClose;
+    this.keepAlive = this.persists;
     this.keepAliveSeconds = this.has(Field.keepAlive) ? this.#readKeepAlive(buffer) : -1;
     this.switchesToWebsocket = false;
     this.framing = Framing.none;
