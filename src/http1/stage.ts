@@ -1,3 +1,4 @@
+import type { Transport } from './transport.ts';
 import { forgetViews } from './views.ts';
 
 /**
@@ -25,6 +26,19 @@ export class Stage {
     this.buffer = Buffer.allocUnsafeSlow(Math.max(this.#bytes, bytes));
     this.start = 0;
     this.#pinned = 0;
+  }
+
+  /** Writes the message that ends at `end`. Returns what `Transport.write` does; what is pending stays put. */
+  send(to: Transport, end: number): boolean {
+    const taken = to.write(this.buffer, this.start, end);
+    if (!taken) this.pin(end);
+    return taken;
+  }
+
+  /** The same with bytes that are only good for now: they are copied first. */
+  sendCopy(to: Transport, buffer: Buffer, start: number, end: number): boolean {
+    this.reserve(end - start);
+    return this.send(to, this.start + buffer.copy(this.buffer, this.start, start, end));
   }
 
   /** The bytes up to `end` are in a pending write: they are not used again. */

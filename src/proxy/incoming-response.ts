@@ -4,7 +4,6 @@ import type { ResponseHead } from '../http1/response-head.ts';
 import { READ_BUFFER_BYTES, type Transport } from '../http1/transport.ts';
 import type { ProxyContext } from './context.ts';
 import { Closing, HEAD_ROOM_BYTES, writeResponseHead } from './headers.ts';
-import { writeStaged } from './tunnel.ts';
 
 /** Responses up to this size wait for the end of the turn, to be written together. */
 const BATCHED_BYTES = 16_384;
@@ -30,7 +29,7 @@ export class IncomingResponse {
     const { stage } = this.#context;
     stage.reserve((head.nameStart[head.count] as number) + HEAD_ROOM_BYTES);
     const end = writeResponseHead(head, buffer, stage.buffer, stage.start, Output.wire, Closing.none);
-    if (!client.write(stage.buffer, stage.start, end)) stage.pin(end);
+    stage.send(client, end);
   }
 
   /** Puts the head into the stage, and says how the body is to come. `close`: the connection must end in any case. */
@@ -57,18 +56,15 @@ export class IncomingResponse {
       return true;
     }
     this.flush(client);
-    return lasting ? client.write(buffer, start, end) : writeStaged(stage, client, buffer, start, end);
+    return lasting ? client.write(buffer, start, end) : stage.sendCopy(client, buffer, start, end);
   }
 
   /** Writes what is in the stage. False = the client takes no more for now. */
   flush(client: Transport): boolean {
-    const { stage } = this.#context;
     const end = this.#stagedEnd;
     if (end === 0) return true;
     this.#stagedEnd = 0;
-    const taken = client.write(stage.buffer, stage.start, end);
-    if (!taken) stage.pin(end);
-    return taken;
+    return this.#context.stage.send(client, end);
   }
 
   /** The end: all of a short response that came in one read is still in the stage. */

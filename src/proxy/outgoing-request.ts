@@ -5,7 +5,6 @@ import { READ_BUFFER_BYTES, type Transport } from '../http1/transport.ts';
 import type { ProxyContext } from './context.ts';
 import { KeptBody } from './kept-body.ts';
 import { OutgoingHead } from './outgoing-head.ts';
-import { writeStaged } from './tunnel.ts';
 
 /** RFC 9110 section 9.2.2, by index into METHODS. An unknown method may do anything. */
 const IDEMPOTENT: readonly boolean[] = METHODS.map((name) =>
@@ -112,8 +111,7 @@ export class OutgoingRequest {
     let end = stage.start + (this.#head.buffer as Buffer).copy(stage.buffer, stage.start, headStart, headEnd);
     if (kept) end += kept.copy(stage.buffer, end, 0, this.#kept.length);
     else if (arrived) end += arrived.copy(stage.buffer, end, this.#arrivedStart, this.#arrivedEnd);
-    const taken = to.write(stage.buffer, stage.start, end);
-    if (!taken) stage.pin(end);
+    const taken = stage.send(to, end);
     if (!this.replayable || this.#kept.overLimit) this.#kept.letGo();
     return taken;
   }
@@ -124,7 +122,7 @@ export class OutgoingRequest {
       if (this.replayable) this.#kept.append(buffer, start, end);
       if (!this.replayable || this.#kept.overLimit) this.#kept.letGo();
     }
-    return writeStaged(this.#context.stage, to, buffer, start, end);
+    return this.#context.stage.sendCopy(to, buffer, start, end);
   }
 
   /** `pending`: a write of the head may still be under way. */

@@ -1,5 +1,4 @@
 import { LazyTimer } from '../core/lazy-timer.ts';
-import type { Stage } from '../http1/stage.ts';
 import type { Transport } from '../http1/transport.ts';
 import type { ProxyContext } from './context.ts';
 
@@ -73,21 +72,11 @@ export class Tunnel extends LazyTimer {
   }
 
   #pass(buffer: Buffer, start: number, end: number, from: Transport, to: Transport): void {
-    if (!writeStaged(this.#options.context.stage, to, buffer, start, end)) from.pause();
+    if (!this.#options.context.stage.sendCopy(to, buffer, start, end)) from.pause();
     this.#touch();
   }
 
   #touch(): void {
     this.setDeadline(this.#options.context.clock.now() + this.#options.idleMs);
   }
-}
-
-/** Writes bytes that are only good for now: they are copied first, and stay put while they are pending. */
-export function writeStaged(stage: Stage, to: Transport, buffer: Buffer, start: number, end: number): boolean {
-  stage.reserve(end - start);
-  const at = stage.start;
-  const stop = at + buffer.copy(stage.buffer, at, start, end);
-  const done = to.write(stage.buffer, at, stop);
-  if (!done) stage.pin(stop);
-  return done;
 }
