@@ -1,7 +1,6 @@
 import type { Clock } from '../core/clock.ts';
 import type { SocketBudget } from '../core/socket-budget.ts';
 import type { TimingWheel } from '../core/wheel.ts';
-import type { HeadLimits } from '../http1/head.ts';
 import type { Stage } from '../http1/stage.ts';
 import type { WriteBatch } from '../http1/write-batch.ts';
 import type { AccessLog } from '../telemetry/access-log.ts';
@@ -48,12 +47,12 @@ export interface ProxyContext {
   readonly batch: WriteBatch;
   readonly router: Router;
   readonly ids: RequestIdSource;
-  readonly limits: HeadLimits;
   /** Of requests that reach no service. */
   readonly strayMeters: ServiceMeters;
   accessLog: AccessLog | undefined;
   /** Fields with `_` in their names are passed on. */
   allowUnderscores: boolean;
+  /** Another function after each change of whom it trusts. */
   isTrustedProxy: (address: string) => boolean;
   /** A malformed request was turned away; `reason` is of a closed set. */
   readonly onRefused: (reason: string) => void;

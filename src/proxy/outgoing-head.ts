@@ -34,15 +34,11 @@ export class OutgoingHead {
   #idStart = 0;
   #idEnd = 0;
   #forwarding: Forwarding | undefined;
+  /** By whose word `#forwarding` was made: a reload replaces it. */
+  #isTrustedProxy: ProxyContext['isTrustedProxy'] | undefined;
 
   write(head: RequestHead, source: Buffer, client: Transport, context: ProxyContext, websocket: boolean): void {
-    this.#forwarding ??= forwarding({
-      peer: client.remoteAddress,
-      port: client.localPort,
-      encrypted: client.encrypted,
-      trusted: context.isTrustedProxy(client.remoteAddress),
-      allowUnderscores: context.allowUnderscores,
-    });
+    const from = this.#forwardingOf(client, context);
     const original = (head.nameStart[head.count] as number) - head.methodStart;
     const needed = original + HEAD_ROOM_BYTES + (head.authorityEnd - head.authorityStart);
     if (needed <= COMMON_BYTES) {
@@ -53,10 +49,24 @@ export class OutgoingHead {
       this.buffer = Buffer.allocUnsafeSlow(needed);
       this.start = 0;
     }
-    writeRequestHead(head, source, this.buffer, this.start, this.#forwarding, context.ids, websocket, written);
+    writeRequestHead(head, source, this.buffer, this.start, from, context.ids, websocket, written);
     this.end = written.end;
     this.#idStart = written.idStart;
     this.#idEnd = written.idEnd;
+  }
+
+  /** Made once per connection, and again where a reload has changed what decides it. */
+  #forwardingOf(client: Transport, { isTrustedProxy, allowUnderscores }: ProxyContext): Forwarding {
+    const known = this.#forwarding;
+    if (known && this.#isTrustedProxy === isTrustedProxy && known.allowUnderscores === allowUnderscores) return known;
+    this.#isTrustedProxy = isTrustedProxy;
+    return (this.#forwarding = forwarding({
+      peer: client.remoteAddress,
+      port: client.localPort,
+      encrypted: client.encrypted,
+      trusted: isTrustedProxy(client.remoteAddress),
+      allowUnderscores,
+    }));
   }
 
   /** undefined where the request had no readable head. */

@@ -77,7 +77,6 @@ export class DataPlane {
       batch: new WriteBatch(stage),
       router,
       ids: new RequestIds(random),
-      limits,
       strayMeters: options.strayMeters,
       accessLog: options.accessLog,
       allowUnderscores: config.allowUnderscoreHeaders,

@@ -57,7 +57,7 @@ export class MemoryGateway {
     // What was made before the clock was changed has seen the real one.
     this.clock.advance(Math.ceil(performance.now()) + 1000);
     const wheel = new TimingWheel({ clock: this.clock, tickMs: 10, slots: 1024 });
-    const { limits } = base.context;
+    const limits = { headBytes: 32_768, headFields: 100, targetBytes: 8192 };
     const stage = new Stage(options.stageBytes);
     this.context = {
       ...base.context,

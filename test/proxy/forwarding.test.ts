@@ -87,6 +87,27 @@ describe('the request as an instance gets it', () => {
     expect(lines.filter((line) => line.startsWith('X-Forwarded-'))).toHaveLength(4);
   });
 
+  it('is made by what a reload has changed, also on a connection that is open', async () => {
+    await start({ trusted: () => true, allowUnderscores: true });
+    const client = await RawClient.connect(gateway.port);
+    const request =
+      'GET / HTTP/1.1\r\nHost: web.localhost\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Host: a.example\r\nX_Tenant: 7\r\n\r\n';
+    client.send(request);
+    await client.until(() => client.text.endsWith('ok'));
+    const before = origin.bytes;
+    gateway.context.isTrustedProxy = () => false;
+    gateway.context.allowUnderscores = false;
+    client.send(request);
+    await client.until(() => client.text.split(OK).length === 3);
+    const after = origin.bytes.slice(before.length);
+    expect(before).toMatch(
+      /X-Forwarded-Host: a\.example\r\n[^]*X_Tenant: 7\r\n[^]*X-Forwarded-For: 1\.2\.3\.4, 127\.0\.0\.1/,
+    );
+    expect(after).toMatch(/X-Forwarded-For: 127\.0\.0\.1\r\n[^]*X-Forwarded-Host: web\.localhost\r\n/);
+    expect(after).not.toMatch(/X_Tenant|a\.example|1\.2\.3\.4/);
+    client.destroy();
+  });
+
   it('has fields with an underscore only where the operator lets them', async () => {
     await start({ allowUnderscores: true });
     expect(await forwarded('GET / HTTP/1.1\r\nHost: web.localhost\r\nX_Tenant: 7\r\n\r\n')).toContain('X_Tenant: 7');

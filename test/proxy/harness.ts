@@ -194,7 +194,6 @@ export class TestGateway {
       batch: new WriteBatch(stage),
       router: { revision: 1, route: (host) => (host === 'web.localhost' || host === '[::1]' ? route : undefined) },
       ids: new RequestIds(seededRandom(7)),
-      limits,
       strayMeters: meters.row(0),
       accessLog: undefined,
       allowUnderscores: options.allowUnderscores ?? false,
