@@ -99,11 +99,6 @@ export class BodyReader {
     this.done = framing === Framing.none;
   }
 
-  /** At least this many bytes of the body are still to come. */
-  get remainingBytes(): number {
-    return this.#framing === Framing.untilClose ? Number.MAX_SAFE_INTEGER : this.#remaining;
-  }
-
   /**
    * Takes what belongs to the body out of `buffer[start, end)`. Returns the offset behind it (below `end` only where
    * the body is done), or -1 where the chunked coding is broken: nothing from there on was handed on then.

@@ -158,7 +158,12 @@ export class ClientConnection implements TransportSink, BodySink {
       this.#handler?.onServerTunnelEnd();
       return;
     }
-    this.#lost('closed by the instance');
+    if (this.#state === State.body && this.#body.finishAtClose(this)) {
+      this.#keepAlive = false;
+      this.#complete();
+    } else {
+      this.#lost('closed by the instance');
+    }
   }
 
   onDrain(): void {
@@ -171,22 +176,8 @@ export class ClientConnection implements TransportSink, BodySink {
   }
 
   #lost(reason: string): void {
-    switch (this.#state) {
-      case State.closed:
-        return;
-      case State.idle:
-        this.#closeIdle();
-        return;
-      case State.body:
-        if (reason === 'closed by the instance' && this.#body.finishAtClose(this)) {
-          this.#keepAlive = false;
-          this.#complete();
-          return;
-        }
-        break;
-      default:
-    }
-    this.#fail('reset', reason);
+    if (this.#state === State.idle) this.#closeIdle();
+    else if (this.#state !== State.closed) this.#fail('reset', reason);
   }
 
   #fail(kind: 'reset' | 'protocol', reason: string): void {

@@ -144,7 +144,7 @@ export class HandleTransport implements Transport {
     const status = this.#handle.writeBuffer(request, bytes);
     if (status !== 0) {
       spareRequest = request;
-      this.#fail(errnoName(status));
+      this.#close(errnoName(status));
       return true;
     }
     if (this.#bindings.state[this.#bindings.lastWriteWasAsync] === 0) {
@@ -166,7 +166,7 @@ export class HandleTransport implements Transport {
     }
     const status = this.#handle.readStart();
     if (status !== 0) {
-      this.#fail(errnoName(status));
+      this.#close(errnoName(status));
       return;
     }
     this.#reading = true;
@@ -190,14 +190,11 @@ export class HandleTransport implements Transport {
     const request = new this.#bindings.ShutdownWrap();
     request.oncomplete = ignoreCompletion;
     const status = this.#handle.shutdown(request);
-    if (status !== 0) this.#fail(errnoName(status));
+    if (status !== 0) this.#close(errnoName(status));
   }
 
   destroy(): void {
-    if (this.destroyed) return;
-    this.destroyed = true;
-    this.#handle.close();
-    this.#announceClose(undefined);
+    this.#close(undefined);
   }
 
   reset(): void {
@@ -208,7 +205,7 @@ export class HandleTransport implements Transport {
     this.#announceClose(undefined);
   }
 
-  #fail(code: string): void {
+  #close(code: string | undefined): void {
     if (this.destroyed) return;
     this.destroyed = true;
     this.#handle.close();
@@ -237,7 +234,7 @@ export class HandleTransport implements Transport {
       this.pause();
       this.sink.onEnd();
     } else if (count < 0) {
-      this.#fail(errnoName(count));
+      this.#close(errnoName(count));
     }
     return undefined;
   }
@@ -245,7 +242,7 @@ export class HandleTransport implements Transport {
   written(status: number): void {
     this.#pendingWrites--;
     if (this.destroyed) return;
-    if (status !== 0) this.#fail(errnoName(status));
+    if (status !== 0) this.#close(errnoName(status));
     else if (this.#pendingWrites === 0) this.sink.onDrain();
   }
 

@@ -1,10 +1,11 @@
+import { CLOSED } from '../breaker/columns.ts';
 import type { RoutedMember } from '../upstream/directory.ts';
 import type { ProxyContext } from './context.ts';
 
 /** Whether there is anything to find out: the instance is registered, and in the rotation as far as is known. */
 export function isTrusted(context: ProxyContext, slot: number): boolean {
   const member = context.fleet.members[slot];
-  return member !== undefined && !member.leaving && context.figures.breaker[slot] === 0;
+  return member !== undefined && !member.leaving && context.figures.breaker[slot] === CLOSED;
 }
 
 /**
