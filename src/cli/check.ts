@@ -1,8 +1,10 @@
+import { availableParallelism } from 'node:os';
 import type { Config } from '../config/config.ts';
 import { loadConfigFile } from '../config/load.ts';
 import { worstCaseDetectionMs, type Check } from '../core/check.ts';
 import type { ServicePolicy } from '../core/policy.ts';
 import { formatDuration } from '../core/units.ts';
+import { planWorkers } from '../gateway/worker-plan.ts';
 import { CONFIG_FLAG, configFile, issueLine } from './run-options.ts';
 import { parseFlags, type Verb } from './verb.ts';
 
@@ -18,7 +20,9 @@ export const check: Verb = {
       for (const issue of result.issues) ctx.stdout.write(`${issueLine(issue)}\n`);
       return 1;
     }
-    ctx.stdout.write(`${file} is valid\n\n${detectionReport(result.config)}`);
+    const { shortage } = await planWorkers(result.config, availableParallelism());
+    const warning = shortage === undefined ? '' : `warning: ${shortage}\n`;
+    ctx.stdout.write(`${file} is valid\n${warning}\n${detectionReport(result.config)}`);
     return 0;
   },
 };

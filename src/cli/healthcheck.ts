@@ -21,12 +21,17 @@ export const healthcheck: Verb = {
     const answer = await admin.get(values.ready === true ? '/readyz' : '/healthz', timeoutMs);
     if (answer.ok) {
       if (values.json === true) return printJson(ctx, answer.body);
-      ctx.stdout.write(values.ready === true ? 'ready\n' : 'alive\n');
+      ctx.stdout.write(values.ready === true ? `ready${warningsText(answer.body)}\n` : 'alive\n');
       return 0;
     }
     return complain(ctx, answer.status === 503 ? notReadyText(answer.body) : answer.message);
   },
 };
+
+function warningsText(body: unknown): string {
+  const { warnings } = body as { readonly warnings?: readonly string[] };
+  return (warnings ?? []).map((warning) => `; warning: ${warning}`).join('');
+}
 
 function notReadyText(body: unknown): string {
   const { reasons } = body as { readonly reasons?: readonly { readonly component: string; readonly reason: string }[] };

@@ -227,7 +227,7 @@ export const workersSchema = z
   .prefault('auto')
   .meta({
     description:
-      'Threads that serve clients: auto is one per core. 1 leaves the other cores to others; more than there are cores only adds switching. Changes at the next start.',
+      'Threads that serve clients: auto is one per core. 1 leaves the other cores to others; more than there are cores only adds switching. Where sockets cannot share a port (any platform but Linux and FreeBSD, in the main) one thread serves, whatever this says; the start warns of it. Changes at the next start.',
   });
 
 export const adminSchema = group({

@@ -37,6 +37,7 @@ import { startThreads } from './start-threads.ts';
 import { InheritedSockets, type NamedSocket } from './sockets.ts';
 import { drainedOf, handOver, serveInPlaceOf, takeOver } from './take-over.ts';
 import { Upgrade } from './upgrade.ts';
+import { planWorkers, type WorkerPlan } from './worker-plan.ts';
 
 export interface GatewayOptions {
   readonly config: Config;
@@ -93,7 +94,7 @@ export class Gateway {
   #stopping = false;
 
   /** Use `start`. Opens log files, and nothing else that could fail. */
-  private constructor(options: GatewayOptions) {
+  private constructor(options: GatewayOptions, workers: WorkerPlan) {
     const { config, clock, random } = options;
     this.#options = options;
     this.#logs = new Logs(clock, config);
@@ -117,8 +118,7 @@ export class Gateway {
       defaultPolicy: config.defaultPolicy,
       maxServices: config.gateway.limits.services,
     });
-    const threads = config.workers === 'auto' ? options.cores : config.workers;
-    const budget = { openFiles: descriptorLimit(), cells: SocketBudget.cells(threads + 1) };
+    const budget = { openFiles: descriptorLimit(), cells: SocketBudget.cells(workers.count + 1) };
     const sockets = new SocketBudget({ ...budget, row: 0 });
     const limits = (): Config['gateway']['limits'] => this.#reloader.config.gateway.limits;
     this.#bounds = new BoundsWatch({ clock, log: this.#log, sockets, limits });
@@ -160,7 +160,7 @@ export class Gateway {
     this.#threads = startThreads({
       ...parts,
       config,
-      count: threads,
+      workers,
       sockets: budget,
       barrier,
       suspects: this.#suspects,
@@ -217,7 +217,7 @@ export class Gateway {
 
   /** Resolves once it listens. Rejects, with everything released, where a listener or a data directory cannot be had. */
   static async start(options: GatewayOptions): Promise<Gateway> {
-    const gateway = new Gateway(options);
+    const gateway = new Gateway(options, await planWorkers(options.config, options.cores));
     try {
       await gateway.#open();
     } catch (error) {

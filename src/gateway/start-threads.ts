@@ -9,6 +9,7 @@ import { DataThreads, type ThreadBarrier } from '../worker/threads.ts';
 import type { Logs } from './logs.ts';
 import { threadSettings } from './settings.ts';
 import type { Suspects } from './suspects.ts';
+import type { WorkerPlan } from './worker-plan.ts';
 
 export interface ThreadParts {
   readonly config: Config;
@@ -17,7 +18,7 @@ export interface ThreadParts {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly timeline: Timeline;
-  readonly count: number;
+  readonly workers: WorkerPlan;
   readonly sockets: ThreadSetup['sockets'];
   readonly barrier: ThreadBarrier;
   readonly suspects: Suspects;
@@ -25,10 +26,20 @@ export interface ThreadParts {
 }
 
 /** The data-plane threads, joined with what decides, counts and writes for them. */
-export function startThreads({ config, metrics, timeline, suspects, logs, ...parts }: ThreadParts): DataThreads {
+export function startThreads({
+  config,
+  workers,
+  metrics,
+  timeline,
+  suspects,
+  logs,
+  ...parts
+}: ThreadParts): DataThreads {
+  const { wanted, shortage } = workers;
+  if (shortage !== undefined) parts.log.warn(shortage, { wanted });
   const threads = new DataThreads({
     ...parts,
-    reusePort: true,
+    ...workers,
     settings: threadSettings(config),
     serviceRows: config.gateway.limits.services + 2,
     rowOf: (service) => metrics.serviceRow(service),

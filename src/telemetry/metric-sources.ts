@@ -19,6 +19,10 @@ export interface MetricSources {
 
 export interface ThreadCensus {
   readonly running: number;
+  /** As many as `workers` asks for. */
+  readonly wanted: number;
+  /** Why there can never be as many here, for people. */
+  readonly shortage: string | undefined;
   readonly deaths: number;
   /** By thread. */
   readonly connections: readonly number[];

@@ -239,6 +239,12 @@ export class Metrics {
         threads.set(this.#sources.threads?.().running ?? 0);
       },
     });
+    const wanted = new Gauge({
+      ...declare(this.#registry, SERIES.dataThreadsWanted),
+      collect: () => {
+        wanted.set(this.#sources.threads?.().wanted ?? 0);
+      },
+    });
     const ofThreads = (series: Series, figures: () => readonly number[] | undefined): void => {
       const gauge = new Gauge({
         ...declare(this.#registry, series),

@@ -204,6 +204,12 @@ export const SERIES = {
   ),
   limit: series('gauge', 'limit', ['of'], 'The most there may be at a time, by what; none where nothing bounds it.'),
   dataThreads: series('gauge', 'data_threads', [], 'Data-plane threads that are there now.'),
+  dataThreadsWanted: series(
+    'gauge',
+    'data_threads_wanted',
+    [],
+    'Data-plane threads that `workers` asks for; for long more than data_threads where the platform permits only one.',
+  ),
   dataThreadConnections: series(
     'gauge',
     'data_thread_connections',

@@ -28,6 +28,9 @@ export interface DataThreadsOptions {
   readonly count: number;
   /** The platform lets several sockets listen at one address. Needed for more than one thread. */
   readonly reusePort: boolean;
+  /** As many as were asked for, where there are fewer, and why. */
+  readonly wanted?: number;
+  readonly shortage?: string | undefined;
   readonly settings: ThreadSettings;
   /** Of `SocketBudget`: a row for each thread, and before them the first for the control thread. */
   readonly sockets: ThreadSetup['sockets'];
@@ -126,6 +129,8 @@ export class DataThreads {
     const each = (figure: StatusFigure): number[] => this.#seats.map((_, number) => this.#status.get(number, figure));
     return {
       running: this.#seats.filter(({ isTaken }) => isTaken).length,
+      wanted: this.#options.wanted ?? this.#options.count,
+      shortage: this.#options.shortage,
       deaths: this.#deaths,
       connections: each('connections'),
       heapBytes: each('heapMb').map((heapMb) => heapMb * MIB),
