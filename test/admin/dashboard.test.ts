@@ -264,11 +264,7 @@ const USABLE = new Set(['button', 'link', 'textbox', 'searchbox', 'combobox', 't
 
 /** Runs in the page: every text that is shown and has too little contrast with what is behind it (WCAG 2.2, 1.4.3). */
 function weakContrasts(): string[] {
-  const {
-    document,
-    getComputedStyle: style,
-    NodeFilter,
-  } = globalThis as unknown as {
+  const page = globalThis as unknown as {
     document: {
       body: unknown;
       createTreeWalker(
@@ -276,7 +272,7 @@ function weakContrasts(): string[] {
         what: number,
       ): { nextNode(): { textContent: string; parentElement: Shape } | null };
     };
-    getComputedStyle: (this: void, element: Shape) => { color: string; backgroundColor: string };
+    getComputedStyle(element: Shape): { color: string; backgroundColor: string };
     NodeFilter: { SHOW_TEXT: number };
   };
   interface Shape {
@@ -291,17 +287,19 @@ function weakContrasts(): string[] {
       .reduce((sum, value, at) => sum + value * [0.2126, 0.7152, 0.0722][at]!, 0);
   const behind = (element: Shape | null): string => {
     for (let at = element; at; at = at.parentElement) {
-      const { backgroundColor } = style(at);
+      const { backgroundColor } = page.getComputedStyle(at);
       if (numbers(backgroundColor)[3] !== 0) return backgroundColor;
     }
     return 'rgb(255, 255, 255)';
   };
   const weak: string[] = [];
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const walker = page.document.createTreeWalker(page.document.body, page.NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     const { parentElement, textContent } = node;
     if (textContent.trim() === '' || !parentElement.checkVisibility()) continue;
-    const [light, dark] = [style(parentElement).color, behind(parentElement)].map(luminance).sort((a, b) => b - a);
+    const [light, dark] = [page.getComputedStyle(parentElement).color, behind(parentElement)]
+      .map(luminance)
+      .sort((a, b) => b - a);
     const ratio = (light! + 0.05) / (dark! + 0.05);
     if (ratio < 4.5) weak.push(`${ratio.toFixed(2)} ${textContent.trim().slice(0, 40)}`);
   }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { CountedService, OverviewReport, ServiceList } from '../../src/admin/reports.ts';
+import type { ThreadCensus } from '../../src/telemetry/metric-sources.ts';
 import { POLICY } from '../policy.ts';
 import { AdminFixture } from './fixture.ts';
 
@@ -86,10 +87,10 @@ test('the overview has the gateway at one glance', async () => {
   it.timeline.add({ kind: 'config', to: 'reloaded', cause: 'services.web: balancer' });
   it.timeline.add({ kind: 'probe', service: 'web', instance: 'i-1', to: 'failing', cause: 'test' });
   it.metrics.configReload('failure');
-  const threads = {
+  const threads: ThreadCensus = {
     running: 2,
-    wanted: 2,
-    shortage: undefined,
+    wanted: 3,
+    shortage: 'this machine permits 2',
     deaths: 1,
     connections: [3, 4],
     heapBytes: [1, 2],

@@ -5,7 +5,7 @@ import { age, bytes, count, counted, time } from './text.js';
 /**
  * @typedef {import('../reports.ts').OverviewReport} Overview
  * @typedef {import('../deps.ts').RegistryReport} Registry
- * @typedef {{ thread: number, connections: number, heapBytes: number }} Thread
+ * @typedef {{ thread: number, connections: number, heapBytes: number, memoryBytes: number }} Thread
  */
 
 /** What is not about one service: registries, threads, bounds, reloads. */
@@ -42,9 +42,14 @@ export class GatewayPart {
     this.#wallMs = wallMs;
     this.#problems.show(problemsOf(overview));
     this.#registries.show(registries);
-    const heaps = threads?.heapBytes ?? [];
+    const { connections = [], heapBytes = [], memoryBytes = [] } = threads ?? {};
     this.#threads.show(
-      (threads?.connections ?? []).map((connections, at) => ({ thread: at, connections, heapBytes: heaps[at] ?? 0 })),
+      connections.map((open, thread) => ({
+        thread,
+        connections: open,
+        heapBytes: heapBytes[thread] ?? 0,
+        memoryBytes: memoryBytes[thread] ?? 0,
+      })),
     );
     this.#facts(factsOf(overview));
     this.#history(history, wallMs);
@@ -66,7 +71,10 @@ function problemsOf({ notReady, services, registries, threads, connections, boun
   const most = limitsOf(bounds).get('connections');
   const open = connections ? connections.downstreamActive + connections.downstreamIdle : 0;
   if (most !== undefined && open > most * NEAR) problems.push(`${count(open)} of ${count(most)} client connections`);
-  if (threads && threads.running === 0) problems.push('No data thread runs: nobody serves clients');
+  if (threads && threads.running < threads.wanted) {
+    const why = threads.shortage === undefined ? '' : `: ${threads.shortage}`;
+    problems.push(`${count(threads.running)} of ${counted(threads.wanted, 'data thread')} run${why}`);
+  }
   return problems;
 }
 
@@ -93,7 +101,10 @@ function factsOf({ build, startedWallMs, wallMs, notReady, threads, connections,
     ['Ready', notReady.length === 0 ? 'yes' : 'no'],
     ['Version', `${build.version} on Node ${build.node}`],
     ['Up for', `${age(wallMs - startedWallMs)}, since ${time(startedWallMs, wallMs)}`],
-    ['Data threads', `${threads?.running ?? 0} running, ${threads?.deaths ?? 0} ended before they should`],
+    [
+      'Data threads',
+      `${threads?.running ?? 0} of ${threads?.wanted ?? 0} running, ${threads?.deaths ?? 0} ended before they should`,
+    ],
     ['Client connections', within(clients, limits.get('connections'))],
     ['Requests under way', within(connections?.downstreamActive ?? 0, limits.get('requests'))],
     ['Idle upstream connections', count(connections?.upstreamIdle ?? 0)],
@@ -147,11 +158,13 @@ function threadRow(thread) {
   name.scope = 'row';
   const connections = make('td', 'number');
   const heap = make('td', 'number');
+  const memory = make('td', 'number');
   return {
-    node: make('tr', '', name, connections, heap),
+    node: make('tr', '', name, connections, heap, memory),
     update: (figures) => {
       setText(connections, count(figures.connections));
       setText(heap, bytes(figures.heapBytes));
+      setText(memory, bytes(figures.memoryBytes));
     },
   };
 }
