@@ -6,8 +6,9 @@ export type ChurnKind = 'none' | 'again' | 'real';
 
 export interface ChurnPlanOptions {
   readonly kind: ChurnKind;
-  /** Instances are dealt out to these in turn. */
-  readonly services: readonly string[];
+  /** Instances are dealt out in turn to so many services of this name, or to that one. */
+  readonly service: string;
+  readonly services: number;
   /** Registered before the first call, and at any time after it. */
   readonly instances: number;
   /** Where every one of them listens. */
@@ -61,8 +62,8 @@ export class ChurnPlan {
   }
 
   #register(index: number): RegistryCall {
-    const { services, instancePort } = this.#options;
-    const serviceName = services[index % services.length] ?? '';
+    const { service, services, instancePort } = this.#options;
+    const serviceName = services === 1 ? service : `${service}-${index % services}`;
     const body = JSON.stringify({ serviceName, host: addressOf(index), port: instancePort, id: idOf(index) });
     return { method: 'POST', path: '/register', body, expected: 201 };
   }

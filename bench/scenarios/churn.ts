@@ -12,7 +12,6 @@ import type { Case, Figures, Scenario, Turn } from './scenario.ts';
 const CALLS_PER_S = 1000;
 /** Registered at any time. One lives for two seconds: half of the calls register. */
 const INSTANCES = 1000;
-const OTHER_SERVICES = Array.from({ length: 100 }, (_, at) => `other-${at}`);
 const PAYLOAD_BYTES = 1024;
 const MAX_CONNECTIONS = 1024;
 const CHURN_CONNECTIONS = 16;
@@ -23,9 +22,9 @@ const WARM_UP_MS = 3000;
 /** Fewer changes than this share of those asked for say nothing of that rate. */
 const LEAST_SHARE = 0.95;
 
-const CASES: readonly { readonly name: string; readonly services: readonly string[] }[] = [
-  { name: 'changes in 100 other services', services: OTHER_SERVICES },
-  { name: 'changes in the loaded service', services: ['bench'] },
+const CASES: readonly { readonly name: string; readonly service: string; readonly services: number }[] = [
+  { name: 'changes in 100 other services', service: 'other', services: 100 },
+  { name: 'changes in the loaded service', service: 'bench', services: 1 },
 ];
 const KINDS: readonly ChurnKind[] = ['none', 'again', 'real'];
 
@@ -76,7 +75,8 @@ async function stretch(gateway: Gateway, { lab, caseIndex, settings }: Turn, kin
   const { connections, durationMs } = settings;
   const plan = {
     kind,
-    services: CASES[caseIndex]?.services ?? [],
+    service: CASES[caseIndex]?.service ?? '',
+    services: CASES[caseIndex]?.services ?? 1,
     instances: INSTANCES,
     instancePort: targetPort,
   };

@@ -8,6 +8,7 @@ import type { Case, Figures, Scenario, Settings, Turn } from './scenario.ts';
 
 const INSTANCES = 100_000;
 const PER_SERVICE = 10;
+const SERVICE = 'service';
 const MAX_CONNECTIONS = 1024;
 const THREADS = 2;
 const MB = 1e6;
@@ -59,7 +60,7 @@ async function available({ adminPort }: CrowdedSite, count: number): Promise<voi
 }
 
 const serviceNames = (count: number): string[] =>
-  Array.from({ length: count / PER_SERVICE }, (_, at) => `service-${at}`);
+  Array.from({ length: count / PER_SERVICE }, (_, at) => `${SERVICE}-${at}`);
 
 /** Ten instances in each service, all of them addresses of 127/8 that lead to one process. */
 function inFile(count: number, port: number): ReadonlyMap<string, readonly string[]> {
@@ -76,7 +77,8 @@ async function register(lab: Lab, { registryPort }: CrowdedSite, count: number, 
   const registering = await lab.generators.churn(
     {
       kind: 'none',
-      services: serviceNames(count),
+      service: SERVICE,
+      services: count / PER_SERVICE,
       instances: count,
       instancePort,
       port: registryPort,
