@@ -15,7 +15,7 @@ import { EmbeddedRegistry } from '../registry/embedded/registry.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { PreparedChange } from './reload.ts';
 import { type ServedApp, serveApp } from './serve-app.ts';
-import type { InheritedSockets, NamedSocket } from './sockets.ts';
+import { compareAddresses, type InheritedSockets, type NamedSocket } from './sockets.ts';
 
 export interface EmbeddedServiceDeps {
   readonly clock: Clock;
@@ -97,13 +97,7 @@ export class EmbeddedService {
     const moves = next.dataDir !== this.#config.dataDir;
     const registry = moves ? await openRegistry(next, this.#deps) : this.#registry;
     const app = this.#app(next, registry);
-    const kept: Served[] = [];
-    const gone = [...this.#served];
-    const added = next.listen.filter(({ host, port }) => {
-      const at = gone.findIndex(({ configured }) => configured.host === host && configured.port === port);
-      if (at >= 0) kept.push(...gone.splice(at, 1));
-      return at < 0;
-    });
+    const { kept, gone, added } = compareAddresses(this.#served, next.listen);
     const opened = await this.#serve(added, app).catch(async (error: unknown) => {
       if (moves) await registry.close();
       throw error;

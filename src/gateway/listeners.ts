@@ -1,7 +1,7 @@
 import type { Config, HostPort } from '../config/config.ts';
 import type { ThreadListener } from '../worker/threads.ts';
 import type { PreparedChange, Reloadable } from './reload.ts';
-import type { InheritedSockets, NamedSocket } from './sockets.ts';
+import { compareAddresses, type InheritedSockets, type NamedSocket } from './sockets.ts';
 
 /** What has data-plane listeners. */
 export interface ListenerHost {
@@ -57,15 +57,7 @@ export class Listeners implements Reloadable {
   }
 
   async prepare(next: Config): Promise<PreparedChange> {
-    const kept: Open[] = [];
-    const gone = [...this.#open];
-    const added = next.gateway.listen.filter((address) => {
-      const at = gone.findIndex(
-        ({ configured }) => configured.host === address.host && configured.port === address.port,
-      );
-      if (at >= 0) kept.push(...gone.splice(at, 1));
-      return at < 0;
-    });
+    const { kept, gone, added } = compareAddresses(this.#open, next.gateway.listen);
     const opened = await this.#openAll(added);
     const close = (which: readonly Open[]): Promise<unknown> =>
       Promise.all(which.map(({ listener }) => listener.close()));

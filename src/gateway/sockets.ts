@@ -43,3 +43,18 @@ export class InheritedSockets {
     return rest;
   }
 }
+
+/** What becomes of listeners where `wanted` is to be listened on: an address that is in both lists stays open. */
+export function compareAddresses<T extends { readonly configured: HostPort }>(
+  open: readonly T[],
+  wanted: readonly HostPort[],
+): { readonly kept: readonly T[]; readonly gone: readonly T[]; readonly added: readonly HostPort[] } {
+  const kept: T[] = [];
+  const gone = [...open];
+  const added = wanted.filter(({ host, port }) => {
+    const at = gone.findIndex(({ configured }) => configured.host === host && configured.port === port);
+    if (at >= 0) kept.push(...gone.splice(at, 1));
+    return at < 0;
+  });
+  return { kept, gone, added };
+}
