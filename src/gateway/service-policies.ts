@@ -41,7 +41,10 @@ export function servicePolicies({ fleet, router, probing }: PolicyParts): Reload
 }
 
 export function hostTable(config: Config): HostTable {
-  const hosts: [string, string][] = [];
-  for (const [name, policy] of config.services) for (const host of policy.hosts) hosts.push([host, name]);
-  return new HostTable(hosts, config.gateway.domain);
+  return new HostTable(configuredHosts(config), config.gateway.domain);
+}
+
+/** Each host name that is configured, with its service. */
+export function configuredHosts({ services }: Config): [host: string, service: string][] {
+  return [...services].flatMap(([name, { hosts }]) => hosts.map((host): [string, string] => [host, name]));
 }

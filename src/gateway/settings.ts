@@ -5,6 +5,7 @@ import type { ThreadSettings } from '../worker/messages.ts';
 import type { DataThreads } from '../worker/threads.ts';
 import { atOnce, type Reloadable } from './reload.ts';
 import { same } from './same-config.ts';
+import { configuredHosts } from './service-policies.ts';
 
 const THREAD_MEMORY = 'gateway.limits.threadMemory';
 const RAISED = ': for threads that begin from now on, those that run keep what they had';
@@ -24,10 +25,13 @@ export function dataPlaneSettings(addresses: AddressPolicy, threads: Pick<DataTh
 }
 
 export function threadSettings(config: Config): ThreadSettings {
-  const hosts: [string, string][] = [];
-  for (const [name, policy] of config.services) for (const host of policy.hosts) hosts.push([host, name]);
   const { gateway } = config;
-  return { gateway, hosts, ownListeners: ownListeners(config), accessLog: gateway.accessLog !== 'off' };
+  return {
+    gateway,
+    hosts: configuredHosts(config),
+    ownListeners: ownListeners(config),
+    accessLog: gateway.accessLog !== 'off',
+  };
 }
 
 function ownListeners(config: Config): HostPort[] {
