@@ -5,6 +5,7 @@ import type { Logger } from '../telemetry/log.ts';
 import type { Timeline } from '../telemetry/timeline.ts';
 import type { Member } from '../upstream/directory.ts';
 import { isFallback } from '../upstream/fallback.ts';
+import type { FleetListener } from '../upstream/fleet-listener.ts';
 import type { Fleet } from '../upstream/fleet.ts';
 import type { OutliersOptions } from './outliers.ts';
 import type { FleetRouter } from './router.ts';
@@ -12,8 +13,7 @@ import { evidenceOf } from './transition-evidence.ts';
 
 const BREAKER_STATES = ['closed', 'open', 'half-open'] as const;
 
-/** What happens to the fleet goes to the timeline, the counters and the log, in one place. */
-export function observeFleet(options: {
+interface FleetObservers {
   readonly fleet: Pick<Fleet, 'figures' | 'listen'>;
   readonly clock: Clock;
   readonly router: Pick<FleetRouter, 'metersOf'>;
@@ -21,13 +21,19 @@ export function observeFleet(options: {
   readonly log: Pick<Logger, 'info' | 'warn' | 'error'>;
   /** Why a registry let an instance go, where it said so. */
   readonly reasonOf: (service: string, id: string) => DeregistrationReason | undefined;
-}): void {
-  const { fleet, clock, router, timeline, log, reasonOf } = options;
+}
+
+/** What happens to the fleet goes to the timeline, the counters and the log, in one place. */
+export function observeFleet(observers: FleetObservers): void {
+  observers.fleet.listen({ ...ofInstances(observers), ...ofServices(observers) });
+}
+
+function ofInstances({ fleet, clock, router, timeline, log, reasonOf }: FleetObservers): FleetListener {
   const of = (member: Member): { service: string; instance: string } => ({
     service: member.service.name,
     instance: member.instance.id,
   });
-  fleet.listen({
+  return {
     added: (member) => {
       const configured = isFallback(member.instance);
       if (!configured) router.metersOf(member.service.name)?.registration();
@@ -66,6 +72,11 @@ export function observeFleet(options: {
       }
       log.info(`${gate} changed`, { ...of(member), from, to, cause, evidence });
     },
+  };
+}
+
+function ofServices({ timeline, log }: FleetObservers): FleetListener {
+  return {
     panic: (service, on) => {
       const [from, to] = on ? ['calm', 'panic'] : ['panic', 'calm'];
       const { available, registered } = service.view;
@@ -83,7 +94,7 @@ export function observeFleet(options: {
       if (on) log.warn('fallback: only fallback instances are available', { service: service.name });
       else log.info('fallback instances are needed no longer', { service: service.name });
     },
-  });
+  };
 }
 
 /** What the comparison of instances finds goes to the counters, the timeline and the log. */
