@@ -36,10 +36,11 @@ export async function openApi(
   const call = async (method: string, path: string, init: RequestInit = {}): Promise<Answer> => {
     const response = await app.request(path, { method, ...init });
     const text = await response.text();
+    const isJson = response.headers.get('content-type')?.includes('json') === true;
     return {
       status: response.status,
       headers: response.headers,
-      body: text === '' ? undefined : (JSON.parse(text) as unknown),
+      body: text === '' || !isJson ? text || undefined : (JSON.parse(text) as unknown),
     };
   };
   const headers = { 'content-type': 'application/json' };
