@@ -267,7 +267,13 @@ export interface Answer {
   readonly body: string;
 }
 
-const agent = new http.Agent({ keepAlive: true, maxSockets: 200 });
+/**
+ * A client gives up an idle connection before the gateway does (after 65 s), as Node's own agent does: on a busy machine it
+ * would send a request on one that has just been closed, which no server can answer. Requests under way are not meant.
+ */
+const IDLE_MS = 5000;
+
+const agent = new http.Agent({ keepAlive: true, maxSockets: 200, timeout: IDLE_MS });
 
 /** One request to a service by its stable name. Rejects where the connection breaks or nothing comes in `withinMs`. */
 export function request(
@@ -336,7 +342,7 @@ export class Traffic {
     slowestMs: 0,
   };
   /** Open loop: the next request never waits for a connection. */
-  readonly #agent = new http.Agent({ keepAlive: true });
+  readonly #agent = new http.Agent({ keepAlive: true, timeout: IDLE_MS });
   readonly #gateway: { readonly port: number };
   readonly #service: string;
   readonly #timer: NodeJS.Timeout;
