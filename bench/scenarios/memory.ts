@@ -22,8 +22,19 @@ const SETTLE_MS = 2000;
 /** TCP, as by default; less often, because 20,000 a second would be a scenario of their own. */
 const HEALTH = '{ type: tcp, interval: 60s }';
 
-const CASES = ['from a file', 'from the embedded registry'] as const;
-type Source = (typeof CASES)[number];
+interface Source {
+  readonly name: string;
+  readonly embedded?: true;
+  /** YAML of `defaults.health`. */
+  readonly health: string;
+}
+
+/** The first says what the checks hold, by what it lacks of the second. */
+const SOURCES: readonly [Source, ...Source[]] = [
+  { name: 'from a file, never checked', health: '[]' },
+  { name: 'from a file', health: HEALTH },
+  { name: 'from the embedded registry', health: HEALTH, embedded: true },
+];
 
 const wanted = ({ instances = INSTANCES }: Settings): number => Math.ceil(instances / PER_SERVICE) * PER_SERVICE;
 
@@ -96,18 +107,19 @@ async function register(lab: Lab, { registryPort }: CrowdedSite, count: number, 
 async function weights(lab: Lab, source: Source, count: number): Promise<{ readonly idle: Weight; full: Weight }> {
   const targets = await startTargets(lab, { hosts: ['0.0.0.0'], portsEach: 1, bodyBytes: 0, close: true });
   const port = targets.ports[0] ?? 0;
-  const embedded = source === 'from the embedded registry' ? ({ embedded: true } as const) : {};
-  const empty = crowded({ services: new Map(), health: HEALTH, weighed: true, ...embedded });
+  const { health, embedded } = source;
+  const site = { health, weighed: true, ...(embedded && { embedded }) } as const;
+  const empty = crowded({ ...site, services: new Map() });
   const idlePeer = await lab.startPeer(empty.peer, MAX_CONNECTIONS);
   await pause(SETTLE_MS);
   const idle = await weigh(idlePeer);
   await idlePeer.stop();
 
-  const services = embedded.embedded === true ? new Map<string, string[]>() : inFile(count, port);
-  const { peer: launched, site } = crowded({ services, health: HEALTH, weighed: true, ...embedded });
-  const peer = await lab.startPeer(launched, MAX_CONNECTIONS);
-  if (embedded.embedded === true) await register(lab, site, count, port);
-  await available(site, count);
+  const services = embedded ? new Map<string, string[]>() : inFile(count, port);
+  const crowd = crowded({ ...site, services });
+  const peer = await lab.startPeer(crowd.peer, MAX_CONNECTIONS);
+  if (embedded) await register(lab, crowd.site, count, port);
+  await available(crowd.site, count);
   await pause(SETTLE_MS);
   const full = await weigh(peer);
   await peer.stop();
@@ -133,9 +145,9 @@ export const memory: Scenario = {
   maxConnections: MAX_CONNECTIONS,
   threads: THREADS,
   cases: (settings): Case[] =>
-    CASES.map((source) => ({ name: `${wanted(settings)} instances ${source}`, payloadBytes: 0, connections: 0 })),
+    SOURCES.map(({ name }) => ({ name: `${wanted(settings)} instances ${name}`, payloadBytes: 0, connections: 0 })),
   async measure({ lab, caseIndex, settings }: Turn): Promise<Figures> {
-    const { idle, full } = await weights(lab, CASES[caseIndex] ?? CASES[0], wanted(settings));
+    const { idle, full } = await weights(lab, SOURCES[caseIndex] ?? SOURCES[0], wanted(settings));
     const heaviest = ({ data }: Weight): number => Math.max(...data);
     return {
       control: (full.control - idle.control) / MB,
