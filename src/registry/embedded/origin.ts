@@ -1,3 +1,6 @@
+import { isName } from '../../core/names.ts';
+import { shortHash } from '../address.ts';
+
 /**
  * How a client of another registry's API put its registration, beside what every instance has: kept so that it reads
  * back what it wrote.
@@ -12,6 +15,14 @@ export interface Origin {
   readonly criticalLimitMs?: number | undefined;
   /** JSON, written and read by the dialect alone. */
   readonly text: string;
+}
+
+/**
+ * Our id for a client's own (`10.0.0.7:payment:8080` is no name): the same for the same, readable, and hashed where it had
+ * to be changed, so that no two become one.
+ */
+export function tableIdOf(id: string): string {
+  return isName(id) ? id : `${id.replaceAll(/[^A-Za-z0-9._-]+/g, '-').slice(0, 100)}-${shortHash(id, 12)}`;
 }
 
 /** Out of a log. What is none is left out: the instance works without it. */

@@ -2,6 +2,7 @@ import type { Context } from 'hono';
 import { readJson } from '../api/json-body.ts';
 import { type Problem, invalid, problemResponse, unavailable } from '../api/problem.ts';
 import type { Report } from '../api/queries.ts';
+import { tableIdOf } from '../origin.ts';
 import type { EmbeddedRegistry } from '../registry.ts';
 import { enclosed, inSlices } from '../slices.ts';
 import type { Entry } from '../table.ts';
@@ -9,7 +10,7 @@ import type { ConsulAppDeps } from './deps.ts';
 import { headersOf, refused } from './catalog.ts';
 import { type Faults, Given } from './given.ts';
 import { parseService } from './service-body.ts';
-import { type CheckStatus, inheriting, rebuilt, serviceOf, tableIdOf } from './service.ts';
+import { type CheckStatus, inheriting, rebuilt, serviceOf } from './service.ts';
 import { checksOf, checkView, consulIdOf, SELF_VIEW, serviceView } from './views.ts';
 
 const MAX_OUTPUT = 1024;

@@ -44,8 +44,9 @@ export function parseCheck(given: Given, context: CheckContext): ParsedCheck {
   const notes = given.text('Notes', 1024) ?? '';
   const status = statusOf(given);
   const limitMs = given.duration('DeregisterCriticalServiceAfter', 0, 30 * DAY_MS);
+  const sound = given.faults;
   const ttlMs = given.duration('TTL', 1000, DAY_MS);
-  const override = probeOf(given, context, ttlMs !== undefined);
+  const override = probeOf(given, context, ttlMs !== undefined || given.faults > sound);
   given.end();
   const type = override === undefined ? 'ttl' : override.type === 'https' ? 'http' : override.type;
   const criticalLimitMs = limitMs === undefined ? undefined : Math.max(MIN_CRITICAL_MS, limitMs);

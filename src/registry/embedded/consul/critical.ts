@@ -12,6 +12,12 @@ export interface CriticalDeps {
   readonly log: RegistryLog;
 }
 
+/** A check that is critical, and for how long by now. */
+interface Spell {
+  readonly index: number;
+  readonly lastedMs: number;
+}
+
 /** As often as Consul looks. */
 const SWEEP_MS = 30_000;
 
@@ -21,20 +27,20 @@ const SWEEP_MS = 30_000;
  * count. Ends when the registry closes; never rejects.
  */
 export async function deregisterCritical({ registry, clock, statusOf, log }: CriticalDeps): Promise<void> {
-  let criticalMs: ReadonlyMap<string, number> = new Map();
+  let spells: ReadonlyMap<string, Spell> = new Map();
   while (true) {
     const beforeMs = clock.now();
     await sleep(clock, SWEEP_MS, registry.closing);
     if (registry.closing.aborted) return;
     const elapsedMs = Math.min(clock.now() - beforeMs, 2 * SWEEP_MS);
-    const next = new Map<string, number>();
+    const next = new Map<string, Spell>();
     const overdue: Readonly<Entry>[] = [];
     for (const { entries } of registry.services.values()) {
       for (const entry of entries.values()) {
-        if (isOverdue(entry, statusOf, criticalMs, elapsedMs, next)) overdue.push(entry);
+        if (isOverdue(entry, statusOf, spells, elapsedMs, next)) overdue.push(entry);
       }
     }
-    criticalMs = next;
+    spells = next;
     for (const entry of overdue) await remove(registry, entry, log);
   }
 }
@@ -42,9 +48,9 @@ export async function deregisterCritical({ registry, clock, statusOf, log }: Cri
 function isOverdue(
   entry: Readonly<Entry>,
   ask: StatusOf | undefined,
-  before: ReadonlyMap<string, number>,
+  before: ReadonlyMap<string, Spell>,
   elapsedMs: number,
-  next: Map<string, number>,
+  next: Map<string, Spell>,
 ): boolean {
   const { origin } = entry.registration;
   if (origin?.criticalLimitMs === undefined) return false;
@@ -53,9 +59,10 @@ function isOverdue(
     if (check.Status !== 'critical' || check.criticalLimitMs === undefined) continue;
     const key = `${entry.instance.service}/${entry.instance.id}/${check.CheckID}`;
     const known = before.get(key);
-    const nowMs = known === undefined ? 0 : known + elapsedMs;
-    next.set(key, nowMs);
-    if (nowMs >= check.criticalLimitMs) overdue = true;
+    // It may have been well in between: then its index is another.
+    const lastedMs = known?.index === entry.index ? known.lastedMs + elapsedMs : 0;
+    next.set(key, { index: entry.index, lastedMs });
+    if (lastedMs >= check.criticalLimitMs) overdue = true;
   }
   return overdue;
 }

@@ -30,6 +30,11 @@ export class Given {
     return this.#values.size === 0;
   }
 
+  /** So many have been reported so far. */
+  get faults(): number {
+    return this.#faults.invalid.length;
+  }
+
   take(key: string): unknown {
     const found = this.#values.get(normalize(key));
     this.#values.delete(normalize(key));

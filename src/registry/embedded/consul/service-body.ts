@@ -40,8 +40,9 @@ export function parseService(body: unknown, peer: string | undefined, addresses:
   const checks = checksOf(given, { host: host ?? '', service, id });
   given.end();
   if (faults.invalid.length === 0) refuseAddresses(given, host ?? '', port ?? 0, checks, addresses);
-  if (faults.invalid.length > 0) return { problem: invalid(...faults.invalid.slice(0, 20)) };
+  // What there is not often makes the rest look wrong.
   if (faults.unsupported.length > 0) return { problem: unsupported(faults) };
+  if (faults.invalid.length > 0) return { problem: invalid(...faults.invalid.slice(0, 20)) };
 
   const told: ConsulService = {
     address: host ?? '',
@@ -61,7 +62,11 @@ export function parseService(body: unknown, peer: string | undefined, addresses:
 }
 
 function unsupported({ unsupported: errors }: Faults): Problem {
-  return { status: 501, title: 'The embedded registry does not support this part of Consul', errors };
+  return {
+    status: 501,
+    title: 'The embedded registry does not support this part of Consul',
+    errors: errors.slice(0, 20),
+  };
 }
 
 function refuseMissing(given: Given): void {

@@ -1,7 +1,7 @@
 import type { CheckOverride } from '../../../core/check.ts';
 import { readHealth } from '../../consul/health.ts';
-import { idOfRest } from '../../etcd/keys.ts';
 import { metadataOf } from '../metadata.ts';
+import { tableIdOf } from '../origin.ts';
 import type { Registration } from '../record.ts';
 
 export type CheckStatus = 'passing' | 'warning' | 'critical';
@@ -119,9 +119,4 @@ export function inheriting(next: Registration, known: Registration | undefined):
       return same ? { ...check, status: same.status, output: same.output } : check;
     }),
   }));
-}
-
-/** Ours for an id of Consul's: `web:10.0.0.7:8080` is no name. */
-export function tableIdOf(id: string): string {
-  return idOfRest(id);
 }

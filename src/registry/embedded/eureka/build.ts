@@ -1,7 +1,7 @@
 import type { Instance } from '../../../core/instance.ts';
-import { idOfRest } from '../../etcd/keys.ts';
 import { type Fields, instanceOf, statusOf, type EurekaStatus } from '../../eureka/registration.ts';
 import { metadataOf } from '../metadata.ts';
+import { tableIdOf } from '../origin.ts';
 import type { Registration } from '../record.ts';
 
 /** What a Eureka client said, as it is stored: to be told to others as it was put. */
@@ -42,6 +42,7 @@ export function buildRegistration(
     registration: {
       instance: {
         ...instance,
+        id: tableIdOf(key),
         stateReason: overridden ? `${status} (overridden)` : instance.stateReason,
         metadata: metadataOf([...instance.metadata]),
       },
@@ -81,9 +82,4 @@ export function statusWord({ state, stateReason = '' }: Pick<Instance, 'state' |
   if (state !== 'down') return 'UP';
   const [word = ''] = stateReason.split(' ', 1);
   return WORDS.has(word) ? statusOf({ status: word }) : 'DOWN';
-}
-
-/** Ours for an instanceId: `host:app:8080` is no name. */
-export function tableIdOf(instanceId: string): string {
-  return idOfRest(instanceId);
 }
