@@ -10,6 +10,8 @@ export interface BoundsOptions {
   readonly sockets: SocketBudget;
   /** As configured now. Asked for from `start` on. */
   readonly limits: () => GatewayConfig['limits'];
+  /** For there being too many, so far. Asked for from `start` on. */
+  readonly refusedRequests: () => number;
 }
 
 const LOOK_MS = 1000;
@@ -19,8 +21,8 @@ const CALM_MS = 10_000;
 /** What bounds the gateway, for the scrape, and in the log when it begins and ends to hold something back. */
 export class BoundsWatch {
   readonly #options: BoundsOptions;
-  #seen = 0;
-  #lastMs: number | undefined;
+  readonly #connections = new Spell();
+  readonly #requests = new Spell();
   #stop: (() => void) | undefined;
 
   constructor(options: BoundsOptions) {
@@ -76,22 +78,43 @@ export class BoundsWatch {
   }
 
   #look(): void {
-    const { clock, log, sockets } = this.#options;
+    const { log, sockets, clock, limits, refusedRequests } = this.#options;
     const { refused } = sockets;
-    const total = refused.limit + refused.descriptors + refused.instances;
     const nowMs = clock.now();
-    if (total > this.#seen) {
-      if (this.#lastMs === undefined)
-        log.warn('connections are refused: a limit is reached', {
-          clients: sockets.clients,
-          instances: sockets.instances,
-          refused,
-        });
-      this.#lastMs = nowMs;
-    } else if (this.#lastMs !== undefined && nowMs - this.#lastMs >= CALM_MS) {
-      this.#lastMs = undefined;
-      log.info('connections are no longer refused', { refused });
-    }
+    const connections = this.#connections.look(refused.limit + refused.descriptors + refused.instances, nowMs);
+    if (connections === 'begins')
+      log.warn('connections are refused: a limit is reached', {
+        clients: sockets.clients,
+        instances: sockets.instances,
+        refused,
+      });
+    if (connections === 'ends') log.info('connections are no longer refused', { refused });
+    const total = refusedRequests();
+    const requests = this.#requests.look(total, nowMs);
+    if (requests === 'begins')
+      log.warn('requests are refused: gateway.limits.requests is reached', {
+        limit: limits().requests,
+        refused: total,
+      });
+    if (requests === 'ends') log.info('requests are no longer refused', { refused: total });
+  }
+}
+
+/** A time in which a counter keeps rising. */
+class Spell {
+  #seen = 0;
+  #lastMs: number | undefined;
+
+  look(total: number, nowMs: number): 'begins' | 'ends' | undefined {
+    const risen = total > this.#seen;
     this.#seen = total;
+    if (risen) {
+      const begins = this.#lastMs === undefined;
+      this.#lastMs = nowMs;
+      return begins ? 'begins' : undefined;
+    }
+    if (this.#lastMs === undefined || nowMs - this.#lastMs < CALM_MS) return undefined;
+    this.#lastMs = undefined;
+    return 'ends';
   }
 }

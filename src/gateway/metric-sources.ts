@@ -24,6 +24,7 @@ export function metricSources({ fleet, registries, threads, bounds, log, logs }:
     connections: () => connectionsOf(threads),
     bounds: () => bounds.report(),
     threads: () => threads.census,
+    refusedRequests: () => threads.sum('refusedRequests'),
     droppedLines: () => [
       ['events', log.dropped],
       ['access', logs.accessDropped],

@@ -63,9 +63,11 @@ export interface ProxyContext {
   readonly onRefusing?: (member: RoutedMember, cause: string) => void;
   /** Requests hang on the instance while its peers answer. Decided elsewhere. */
   readonly onHanging?: (member: RoutedMember, cause: string) => void;
-  /** Requests under way now, and how many there may be. */
+  /** Requests under way now, and how many there may be at this moment. */
   requests: number;
-  maxRequests: number;
+  readonly maxRequests: number;
+  /** A request was refused for there being too many. */
+  readonly onOverloaded?: () => void;
   /** Keep-alive connections are told to close with their next answer. */
   stopping: boolean;
 }

@@ -87,6 +87,7 @@ export class Exchange extends LazyTimer implements RequestHandler, Sender {
       return;
     }
     if (context.requests > context.maxRequests) {
+      context.onOverloaded?.();
       this.#fail('overloaded', 'the gateway has as many requests under way as gateway.limits.requests allows');
       return;
     }

@@ -13,6 +13,8 @@ export interface MetricSources {
   readonly bounds?: () => Bounds;
   /** Data-plane threads: those that are there, and those that have died so far. */
   readonly threads?: () => ThreadCensus;
+  /** Requests refused so far for there being too many under way. */
+  readonly refusedRequests?: () => number;
   /** Lines dropped so far, by log. */
   readonly droppedLines?: () => Iterable<readonly [log: string, lines: number]>;
 }

@@ -86,6 +86,8 @@ export class Metrics {
     this.contentType = this.#registry.contentType;
     this.registries = new RegistryMeters(this.#registry);
     this.#reloads = new Counter(declare(this.#registry, SERIES.configReloads));
+    // From the beginning: the first failure would otherwise be no increase of anything.
+    for (const result of ['success', 'failure'] as const) this.#reloads.inc({ result }, 0);
     new Gauge(declare(this.#registry, SERIES.buildInfo)).set(
       { version: options.version, node: options.nodeVersion },
       1,
@@ -276,6 +278,13 @@ export class Metrics {
         refused.reset();
         for (const [side, reason, count] of this.#sources.bounds?.().refused ?? [])
           refused.inc({ side, reason }, count);
+      },
+    });
+    const refusedRequests = new Counter({
+      ...declare(this.#registry, SERIES.requestsRefused),
+      collect: () => {
+        refusedRequests.reset();
+        refusedRequests.inc(this.#sources.refusedRequests?.() ?? 0);
       },
     });
     const bad = new Counter({

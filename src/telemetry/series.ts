@@ -202,6 +202,12 @@ export const SERIES = {
     ['side', 'reason'],
     'Connections not taken (downstream) or not made (upstream), by what there was too little of.',
   ),
+  requestsRefused: series(
+    'counter',
+    'requests_refused_total',
+    [],
+    'Requests answered 503 UO because limit{of="requests"} was reached.',
+  ),
   limit: series('gauge', 'limit', ['of'], 'The most there may be at a time, by what; none where nothing bounds it.'),
   dataThreads: series('gauge', 'data_threads', [], 'Data-plane threads that are there now.'),
   dataThreadsWanted: series(
@@ -216,12 +222,7 @@ export const SERIES = {
     ['thread'],
     'Client connections of a data-plane thread: how evenly the kernel spreads them.',
   ),
-  dataThreadHeap: series(
-    'gauge',
-    'data_thread_heap_bytes',
-    ['thread'],
-    'Heap of a data-plane thread in use.',
-  ),
+  dataThreadHeap: series('gauge', 'data_thread_heap_bytes', ['thread'], 'Heap of a data-plane thread in use.'),
   dataThreadMemory: series(
     'gauge',
     'data_thread_memory_bytes',

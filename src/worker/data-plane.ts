@@ -17,6 +17,7 @@ import { type Connect, connector } from '../upstream/connect.ts';
 import type { RoutedMember } from '../upstream/directory.ts';
 import type { Figures } from '../upstream/figures.ts';
 import { Pool } from '../upstream/pool.ts';
+import type { RequestCount } from './request-count.ts';
 
 export interface DataPlaneOptions {
   readonly config: GatewayConfig;
@@ -29,6 +30,7 @@ export interface DataPlaneOptions {
   readonly strayMeters: ServiceMeters;
   readonly addresses: AddressPolicy;
   readonly sockets: SocketBudget;
+  readonly requests: RequestCount;
   readonly accessLog: AccessLog | undefined;
   readonly reusePort: boolean;
   /** In place of sockets: for simulations. */
@@ -53,7 +55,7 @@ export class DataPlane {
   readonly #connection: ServerConnectionOptions;
 
   constructor(options: DataPlaneOptions) {
-    const { config, clock, random, fleet, figures, router, addresses } = options;
+    const { config, clock, random, fleet, figures, router, addresses, requests } = options;
     const wheel = (this.#wheel = new TimingWheel({ clock, tickMs: 50, slots: 2048 }));
     const limits = (this.#limits = { ...config.limits });
     this.#connection = { clock, wheel, limits, ...connectionTimes(config) };
@@ -84,8 +86,18 @@ export class DataPlane {
       onRefused: options.onRefused,
       onRefusing: options.onRefusing,
       onHanging: options.onHanging,
-      requests: 0,
-      maxRequests: limits.requests,
+      get requests() {
+        return requests.own;
+      },
+      set requests(own) {
+        requests.own = own;
+      },
+      get maxRequests() {
+        return requests.allowed(limits.requests);
+      },
+      onOverloaded: () => {
+        requests.refuse();
+      },
       stopping: false,
     };
     this.proxy = new Proxy({
@@ -103,13 +115,7 @@ export class DataPlane {
     Object.assign(this.#connection, connectionTimes(config));
     this.#context.allowUnderscores = config.allowUnderscoreHeaders;
     this.#context.isTrustedProxy = trusts(config);
-    this.#context.maxRequests = config.limits.requests;
     this.proxy.maxConnections = config.limits.connections;
-  }
-
-  /** Requests that other threads have under way: the limit is one over all of them. */
-  set requestsElsewhere(requests: number) {
-    this.#context.maxRequests = Math.max(0, this.#limits.requests - requests);
   }
 
   /** Where requests are written from now on. */

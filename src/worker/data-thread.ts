@@ -19,6 +19,7 @@ import { DataPlane } from './data-plane.ts';
 import type { FromThread, Listening, ThreadSettings, ThreadSetup, ToThread } from './messages.ts';
 import { Outbox } from './outbox.ts';
 import { Replica } from './replica.ts';
+import { RequestCount } from './request-count.ts';
 import { Routes } from './routes.ts';
 import { ThreadStatus } from './status.ts';
 
@@ -44,6 +45,7 @@ export class DataThread {
   readonly #clock: Clock;
   readonly #setup: ThreadSetup;
   readonly #status: ThreadStatus;
+  readonly #requests: RequestCount;
   readonly #replica: Replica;
   readonly dataPlane: DataPlane;
   readonly #addresses: AddressPolicy;
@@ -57,6 +59,7 @@ export class DataThread {
     this.#clock = clock;
     this.#setup = setup;
     this.#status = new ThreadStatus(setup.threads, setup.status);
+    this.#requests = new RequestCount(this.#status, setup.number);
     this.#outbox = new Outbox(send);
     const figures = new Figures(setup.figures, new OwnFigures(setup.own));
     const meters = new TrafficMeters(setup.meters);
@@ -86,6 +89,7 @@ export class DataThread {
       addresses: this.#addresses,
       sockets: new SocketBudget({ ...setup.sockets, row: setup.number + 1 }),
       accessLog: this.#openLog(settings),
+      requests: this.#requests,
       reusePort: setup.reusePort,
       connect,
       onRefused: (reason) => {
@@ -212,9 +216,8 @@ export class DataThread {
     const { number } = this.#setup;
     const status = this.#status;
     status.set(number, 'connections', proxy.connections);
-    status.set(number, 'requests', proxy.requests);
     status.set(number, 'idleUpstream', pool.idleCount);
-    if (status.threads > 1) this.dataPlane.requestsElsewhere = status.sum('requests') - proxy.requests;
+    this.#requests.sample();
   }
 }
 

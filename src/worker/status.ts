@@ -10,6 +10,8 @@ const STATUS = {
   heapMb: 4,
   threadId: 5,
   memoryMb: 6,
+  /** Since the start of the process: outlives the thread. */
+  refusedRequests: 7,
 } as const;
 export type StatusFigure = keyof typeof STATUS;
 
@@ -36,8 +38,12 @@ export class ThreadStatus {
     Atomics.store(this.#cells, thread * CELLS + STATUS[figure], value);
   }
 
+  add(thread: number, figure: StatusFigure, by: number): void {
+    Atomics.add(this.#cells, thread * CELLS + STATUS[figure], by);
+  }
+
   beat(thread: number): void {
-    Atomics.add(this.#cells, thread * CELLS + STATUS.heartbeat, 1);
+    this.add(thread, 'heartbeat', 1);
   }
 
   sum(figure: StatusFigure): number {

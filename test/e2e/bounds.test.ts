@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { cpuSeconds, metric, openFiles } from './gauges.ts';
 import { RawClient, type RawOutcome } from './raw-client.ts';
@@ -109,6 +110,61 @@ describe('2,000 clients of a gateway that may have 1,024 open files', () => {
     const { instances } = await gateway.explain('web');
     expect(instances[0]).toMatchObject({ state: 'available', failures: 0, inflight: 0 });
     await serves(gateway, 1000);
+  });
+});
+
+/** With these under `gateway.limits`, from now on. */
+async function limitTo(gateway: GatewayProcess, limits: string): Promise<string[]> {
+  const text = await readFile(gateway.configFile, 'utf8');
+  await writeFile(gateway.configFile, text.replace('gateway: {', `gateway: { limits: { ${limits} },`));
+  const answer = await fetch(`${gateway.admin}/api/reload`, { method: 'POST' });
+  return ((await answer.json()) as { changes: string[] }).changes;
+}
+
+describe('each limit of the configuration', () => {
+  it('connections: who comes beyond it is closed at once and counted, and gets in when another one leaves', async () => {
+    const gateway = await scene([]);
+    expect(await limitTo(gateway, 'connections: 10')).toEqual(['gateway.limits.connections changed']);
+    const { clients, outcomes } = await crowd(gateway, 30);
+    const refused = outcomes.filter((outcome) => outcome === 'broken').length;
+    // Threads that accept at the same moment may pass the bound by one each.
+    expect(refused).toBeGreaterThanOrEqual(18);
+    expect(refused).toBeLessThanOrEqual(20);
+    expect(await metric(gateway, 'fairlead_connections_refused_total{side="downstream",reason="limit"}')).toBe(refused);
+    expect(await metric(gateway, 'fairlead_limit{of="connections"}')).toBe(10);
+    for (const client of clients) client.close();
+    await serves(gateway, 1000);
+  });
+
+  it('requests: those beyond it get 503 UO and are counted, over all threads together; their connections stay', async () => {
+    const gateway = await scene([], '1s');
+    await limitTo(gateway, 'requests: 10');
+    const { clients, outcomes } = await crowd(gateway, 30);
+    const refused = outcomes.filter((outcome) => outcome !== 'broken' && outcome.status === 503);
+    const served = outcomes.filter((outcome) => statusOf(outcome) === 200).length;
+    // One that is refused counts until it has been answered, and may stand in the way of another one.
+    expect(served).toBeLessThanOrEqual(10);
+    expect(served).toBeGreaterThanOrEqual(6);
+    expect(refused).toHaveLength(30 - served);
+    expect((refused[0] as Exclude<RawOutcome, 'broken'>).head).toMatch(/Retry-After: \d+/);
+    expect(await metric(gateway, 'fairlead_requests_refused_total')).toBe(30 - served);
+    expect(await metric(gateway, 'fairlead_limit{of="requests"}')).toBe(10);
+    await eventually('it is said', () => gateway.process.output.includes('gateway.limits.requests is reached'));
+    for (const client of clients.slice(0, 3)) expect(statusOf(await client.ask(GET))).toBe(200);
+  });
+
+  it('memory of a thread: at the least that may be set, no thread ends for what clients do', async () => {
+    const gateway = await scene([]);
+    await limitTo(gateway, 'threadMemory: 128MiB');
+    expect(await metric(gateway, 'fairlead_limit{of="thread_memory_bytes"}')).toBe(128 * 2 ** 20);
+    const { clients } = await crowd(gateway, 200);
+    for (let round = 0; round < 20; round++) {
+      const outcomes = await Promise.all(clients.map((client) => client.ask(GET)));
+      expect(outcomes.filter((outcome) => statusOf(outcome) !== 200)).toEqual([]);
+    }
+    expect(await metric(gateway, 'fairlead_data_thread_deaths_total')).toBe(0);
+    const threads = await metric(gateway, 'fairlead_data_threads ');
+    expect(await metric(gateway, 'fairlead_data_thread_memory_bytes')).toBeLessThan(threads * 100 * 2 ** 20);
   });
 });
 
