@@ -121,7 +121,8 @@ export class Gateway {
     const budget = { openFiles: descriptorLimit(), cells: SocketBudget.cells(workers.count + 1) };
     const sockets = new SocketBudget({ ...budget, row: 0 });
     const limits = (): Config['gateway']['limits'] => this.#reloader.config.gateway.limits;
-    this.#bounds = new BoundsWatch({ clock, log: this.#log, sockets, limits });
+    const refusedRequests = (): number => this.#threads.sum('refusedRequests');
+    this.#bounds = new BoundsWatch({ clock, log: this.#log, sockets, limits, refusedRequests });
     const parts = {
       clock,
       random,
