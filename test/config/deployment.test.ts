@@ -1,9 +1,8 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { parse, parseAllDocuments } from 'yaml';
+import { parseAllDocuments } from 'yaml';
 import { activatedSockets } from '../../src/gateway/activation.ts';
-import { SERIES } from '../../src/telemetry/series.ts';
 import { load } from './load-text.ts';
 
 const read = (file: string): string => readFileSync(new URL(`../../config/${file}`, import.meta.url), 'utf8');
@@ -105,18 +104,5 @@ describe('the systemd units', () => {
     const { stderr } = spawnSync('systemd-analyze', ['verify', file], { encoding: 'utf8' });
     const complaints = stderr.split('\n').filter((line) => line !== '' && !line.includes('/usr/bin/fairlead'));
     expect(complaints).toEqual([]);
-  });
-});
-
-describe('the alert rules', () => {
-  const { groups } = parse(read('prometheus/alerts.yaml')) as {
-    groups: readonly { readonly rules: readonly { readonly alert: string; readonly expr: string }[] }[];
-  };
-  const known = new Set(Object.values(SERIES).map(({ name }) => name));
-
-  it.each(groups.flatMap(({ rules }) => rules))('$alert asks for series that there are', ({ expr }) => {
-    const names = expr.match(/fairlead_[a-z_]+/g) ?? [];
-    expect(names.length).toBeGreaterThan(0);
-    for (const name of names) expect(known).toContain(name.replace(/_bucket$/, ''));
   });
 });
