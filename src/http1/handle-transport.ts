@@ -23,6 +23,8 @@ interface ConnectRequest {
 
 interface Handle {
   transport: HandleTransport | undefined;
+  /** Of an accepted one: where its listener listens. */
+  localPort?: number | undefined;
   onread: (this: Handle) => Uint8Array | undefined;
   useUserBuffer(buffer: Uint8Array): void;
   readStart(): number;
@@ -33,10 +35,16 @@ interface Handle {
   reset(done?: () => void): number;
   setNoDelay(on: boolean): number;
   setKeepAlive(on: boolean, delaySeconds: number): number;
-  getpeername(into: { address?: string; port?: number }): number;
-  getsockname(into: { address?: string; port?: number }): number;
+  getpeername(into: SocketName): number;
+  getsockname(into: SocketName): number;
   connect(request: ConnectRequest, address: string, port: number): number;
   connect6(request: ConnectRequest, address: string, port: number): number;
+}
+
+interface SocketName {
+  address: string;
+  family: string;
+  port: number;
 }
 
 interface Bindings {
@@ -107,7 +115,7 @@ export class HandleTransport implements Transport {
   #buffer: Buffer = sharedBuffer;
   /** The buffer to return to libuv after the current read, where it changes. */
   #nextBuffer: Buffer | undefined;
-  #names: { address: string; port: number; localPort: number } | undefined;
+  #remote: { readonly address: string; readonly port: number } | undefined;
 
   constructor(handle: unknown, sink: TransportSink) {
     if (!bindings) throw new Error('TCP handles are not available in this Node: use SocketTransport');
@@ -120,15 +128,16 @@ export class HandleTransport implements Transport {
   }
 
   get remoteAddress(): string {
-    return this.#resolveNames().address;
+    return this.#peer().address;
   }
 
   get remotePort(): number {
-    return this.#resolveNames().port;
+    return this.#peer().port;
   }
 
   get localPort(): number {
-    return this.#resolveNames().localPort;
+    const handle = this.#handle;
+    return (handle.localPort ??= nameOf((into) => handle.getsockname(into)).port);
   }
 
   get writing(): boolean {
@@ -246,16 +255,22 @@ export class HandleTransport implements Transport {
     else if (this.#pendingWrites === 0) this.sink.onDrain();
   }
 
-  #resolveNames(): { address: string; port: number; localPort: number } {
-    if (!this.#names) {
-      const peer: { address?: string; port?: number } = {};
-      const own: { address?: string; port?: number } = {};
-      this.#handle.getpeername(peer);
-      this.#handle.getsockname(own);
-      this.#names = { address: peer.address ?? '', port: peer.port ?? 0, localPort: own.port ?? 0 };
-    }
-    return this.#names;
+  #peer(): { readonly address: string; readonly port: number } {
+    if (this.#remote) return this.#remote;
+    const { address, port } = nameOf((into) => this.#handle.getpeername(into));
+    return (this.#remote = { address, port });
   }
+}
+
+/** Filled anew for each: what Node makes of an empty object costs more than the system call. Good until the next one. */
+const name: SocketName = { address: '', family: '', port: 0 };
+
+/** Empty and 0 where there is no telling: the connection is gone. */
+function nameOf(ask: (into: SocketName) => number): SocketName {
+  name.address = '';
+  name.port = 0;
+  ask(name);
+  return name;
 }
 
 /** One write request serves all writes that complete at once, which nearly all do. */
@@ -338,9 +353,14 @@ export function acceptHandles(
 ): boolean {
   const listening = (server as unknown as { _handle?: { onconnection?: unknown } })._handle;
   if (!handlesAvailable || typeof listening?.onconnection !== 'function') return false;
+  const address = server.address();
+  const port = typeof address === 'object' ? address?.port : undefined;
   listening.onconnection = (status: number, handle: unknown): void => {
     if (status !== 0) onError(errnoName(status));
-    else onHandle(handle);
+    else {
+      (handle as Handle).localPort = port;
+      onHandle(handle);
+    }
   };
   return true;
 }
