@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { InstanceStatus } from '../../../src/registry/embedded/api/views.ts';
 import { deregisterCritical } from '../../../src/registry/embedded/consul/critical.ts';
 import { parseGoDuration } from '../../../src/registry/embedded/consul/given.ts';
@@ -348,24 +348,21 @@ describe('what a client of Consul reads', () => {
   it('waits for a change of the service, and the catalog for one of any', async () => {
     const { ask, add, registry, entry } = await openConsul();
     await add();
-    const start = async (path: string): Promise<Promise<Answer>> => {
+    const start = async (path: string): Promise<{ readonly answer: Promise<Answer> }> => {
       const index = (await ask('GET', path)).headers.get('x-consul-index') ?? '';
       expect(Number(index)).toBeGreaterThan(0);
-      const waiting = ask('GET', `${path}?index=${index}&wait=5m`);
-      await new Promise(setImmediate);
-      return waiting;
+      return { answer: ask('GET', `${path}?index=${index}&wait=5m`) };
     };
-    const [one, other, catalog] = [
-      start('/health/service/redis'),
-      start('/health/service/other'),
-      start('/catalog/services'),
-    ];
-    await Promise.all([one, other, catalog].map(async (each) => Promise.race([each, new Promise(setImmediate)])));
+    const one = await start('/health/service/redis');
+    const other = await start('/health/service/other');
+    const catalog = await start('/catalog/services');
+    await vi.waitFor(() => expect(registry.figures.waiters).toBe(3));
     registry.statusChanged(entry().instance);
-    expect(health(await await one)).toHaveLength(1);
+    expect(health(await one.answer)).toHaveLength(1);
+    expect(registry.figures.waiters).toBe(2);
     await add(redis({ Name: 'other', ID: 'o' }));
-    expect(health(await await other)).toHaveLength(1);
-    expect((await await catalog).body).toHaveProperty('other');
+    expect(health(await other.answer)).toHaveLength(1);
+    expect((await catalog.answer).body).toHaveProperty('other');
   });
 
   it('ends a wait when its time is up, and does not wait for an index from the future', async () => {
