@@ -49,16 +49,18 @@ export function adminApi(parts: AdminApiParts): (config: AdminConfig) => Hono {
 /** What stands in the way of readiness. `starting`: it does not listen yet, or not every registry was heard. */
 export function reasonsNotReady(
   registries: readonly Pick<SourceStatus, 'name' | 'ready' | 'lastError'>[],
-  { stopping, starting }: { readonly stopping: boolean; readonly starting: boolean },
+  gateway: { readonly stopping: boolean; readonly starting: boolean; readonly stalled: boolean },
 ): NotReady[] {
-  if (stopping) return [{ component: 'gateway', reason: 'stopping' }];
+  if (gateway.stopping) return [{ component: 'gateway', reason: 'stopping' }];
   const reasons = registries
     .filter(({ ready }) => !ready)
     .map(({ name, lastError }) => ({
       component: name,
       reason: `has not answered yet, and no saved set is loaded${lastError ? `: ${lastError.message}` : ''}`,
     }));
-  if (reasons.length === 0 && starting) reasons.push({ component: 'gateway', reason: 'starting' });
+  if (reasons.length === 0 && gateway.starting) reasons.push({ component: 'gateway', reason: 'starting' });
+  if (gateway.stalled)
+    reasons.push({ component: 'data plane', reason: 'every thread dies again and again: see the log' });
   return reasons;
 }
 

@@ -367,7 +367,11 @@ export class Gateway {
 
   #notReady(): ReturnType<typeof reasonsNotReady> {
     const starting = !this.#registriesAnswered || this.#listeners.addresses.length === 0;
-    return reasonsNotReady(this.#registries.statuses(), { stopping: this.#stopping, starting });
+    return reasonsNotReady(this.#registries.statuses(), {
+      stopping: this.#stopping,
+      starting,
+      stalled: this.#threads.isStalled,
+    });
   }
 }
 

@@ -148,7 +148,8 @@ export class DataThread {
     await this.#lines?.close(LINES_MS);
   }
 
-  async #listen({ listener, host, port, fd }: Extract<ToThread, { type: 'listen' }>): Promise<Listening> {
+  async #listen({ request, listener, host, port, fd }: Extract<ToThread, { type: 'listen' }>): Promise<Listening> {
+    this.#status.set(this.#setup.number, 'taken', request);
     const opened = await this.dataPlane.proxy.listen(host, port, fd);
     this.#listeners.set(listener, opened);
     return { host: opened.host, port: opened.port, fd: opened.fd };

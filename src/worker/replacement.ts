@@ -17,6 +17,11 @@ export class Replacement {
     this.#begin = begin;
   }
 
+  /** They die one after the other. */
+  get isStruggling(): boolean {
+    return this.#backoffMs > FIRST_MS;
+  }
+
   /** One has died after `livedMs`. Returns when the next one begins, in milliseconds from now. */
   after(livedMs: number): number {
     this.#backoffMs =

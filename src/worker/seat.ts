@@ -24,6 +24,8 @@ export interface SeatOptions {
   readonly meters: TrafficMeters;
   readonly spawn: SpawnThread;
   readonly feed: (send: (message: ToThread) => void) => Feed;
+  /** Request of the last `listen` that a thread of this seat has begun with. */
+  readonly takenRequest: () => number;
   readonly onMessage: (message: Told) => void;
   /** The thread has ended, be it by itself or not. */
   readonly onExit: (cause: string) => void;
@@ -34,6 +36,18 @@ interface Pending {
   readonly reject: (error: Error) => void;
 }
 
+/** The thread has ended before it answered. */
+export class ThreadEnded extends Error {
+  override readonly name = 'ThreadEnded';
+  /** It has not even taken the descriptor that it was sent. */
+  readonly untouched: boolean;
+
+  constructor(cause: string, untouched: boolean) {
+    super(`the thread has ended: ${cause}`);
+    this.untouched = untouched;
+  }
+}
+
 /** The place of one data-plane thread, whichever thread fills it just now: what is its own outlives it. */
 export class Seat {
   readonly own: OwnFigures;
@@ -41,6 +55,10 @@ export class Seat {
   feed: Feed | undefined;
   /** `clock.now()` at which the present thread began. */
   beganMs = 0;
+  /** Which thread it is that has the seat, or had it last. */
+  life = 0;
+  /** The present thread takes clients. */
+  accepts = false;
   /** What the present thread may have, as it was when it began. */
   memoryMb = 0;
   readonly #options: SeatOptions;
@@ -63,6 +81,7 @@ export class Seat {
   start(): void {
     const { spawn, setup, clock } = this.#options;
     this.beganMs = clock.now();
+    this.life++;
     const born = setup();
     this.memoryMb = born.memoryMb;
     const thread: ThreadHandle = spawn(born, {
@@ -85,7 +104,7 @@ export class Seat {
 
   /** Rejects with what the thread says against it, or when it ends before it has answered. */
   ask(message: Asking): Promise<Listening | undefined> {
-    if (!this.#thread) return Promise.reject(new Error('the thread is not there'));
+    if (!this.#thread) return Promise.reject(new ThreadEnded('it is not there', true));
     const request = ++this.#requests;
     return new Promise((resolve, reject) => {
       this.#pending.set(request, { resolve, reject });
@@ -124,10 +143,12 @@ export class Seat {
 
   #exited(cause: string): void {
     this.#thread = undefined;
+    this.accepts = false;
     this.#ending = undefined;
     this.feed?.close();
     this.feed = undefined;
-    for (const { reject } of this.#pending.values()) reject(new Error(`the thread has ended: ${cause}`));
+    const taken = this.#options.takenRequest();
+    for (const [request, { reject }] of this.#pending) reject(new ThreadEnded(cause, request > taken));
     this.#pending.clear();
     this.#options.onExit(cause);
   }

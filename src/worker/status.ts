@@ -12,6 +12,8 @@ const STATUS = {
   memoryMb: 6,
   /** Since the start of the process: outlives the thread. */
   refusedRequests: 7,
+  /** Request of the last descriptor that the thread has taken, or one of the threads before it. */
+  taken: 8,
 } as const;
 export type StatusFigure = keyof typeof STATUS;
 

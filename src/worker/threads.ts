@@ -138,6 +138,11 @@ export class DataThreads {
     };
   }
 
+  /** No thread takes clients, and each of them dies again and again. */
+  get isStalled(): boolean {
+    return this.#seats.every(({ accepts }, number) => !accepts && this.#replacements[number]?.isStruggling === true);
+  }
+
   /** Over all threads; at most a twentieth of a second old. */
   sum(figure: StatusFigure): number {
     return this.#status.sum(figure);
@@ -240,6 +245,7 @@ export class DataThreads {
             send({ type: 'update', update });
           },
         }),
+      takenRequest: () => this.#status.get(number, 'taken'),
       onMessage: (message) => {
         this.#receive(number, message);
       },
@@ -326,18 +332,32 @@ export class DataThreads {
     this.#watchdog.reset(number);
     seat.start();
     const { log, clock } = this.#options;
+    const { life } = seat;
+    const isThere = (): boolean => seat.isTaken && seat.life === life;
     const opening = [...this.#places].map((place) => place.reopen(number));
-    if (opening.length === 0) return;
     Promise.all(opening).then(
       () => {
+        if (!isThere()) return;
+        seat.accepts = true;
+        if (opening.length === 0) return;
         log.info('data-plane thread replaced', { thread: number, afterMs: Math.round(clock.now() - seat.beganMs) });
       },
       (error: unknown) => {
+        if (!isThere()) return;
         // It ends, and the next one tries again.
         log.error('a new data-plane thread cannot listen', { thread: number, error });
         void seat.terminate();
       },
     );
+  }
+
+  /** What waits in the queues of threads that are not replaced soon is accepted by others. */
+  #cover(): void {
+    for (const place of this.#places) {
+      place.cover().catch((error: unknown) => {
+        this.#options.log.error('a thread cannot listen in place of another', { error });
+      });
+    }
   }
 
   #died(number: number, cause: string): void {
@@ -353,6 +373,7 @@ export class DataThreads {
     log.error('data-plane thread has ended: another takes its place', { thread: number, cause, livedMs, retryInMs });
     this.#deaths++;
     onDied(number, cause);
+    if (this.#replacements.some(({ isStruggling }) => isStruggling)) this.#cover();
   }
 
   async #close(place: Place): Promise<void> {

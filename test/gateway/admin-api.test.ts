@@ -3,7 +3,7 @@ import { reasonsNotReady } from '../../src/gateway/admin-api.ts';
 import { metricSources } from '../../src/gateway/metric-sources.ts';
 import { FleetHarness } from '../upstream/fleet-harness.ts';
 
-const running = { stopping: false, starting: false };
+const running = { stopping: false, starting: false, stalled: false };
 const heard = { name: 'local', ready: true, lastError: undefined };
 const silent = { name: 'consul', ready: false, lastError: undefined };
 
@@ -31,7 +31,7 @@ describe('readiness', () => {
   });
 
   it('says that it stops and nothing else, since nobody need wait for the rest', () => {
-    expect(reasonsNotReady([silent], { stopping: true, starting: true })).toEqual([
+    expect(reasonsNotReady([silent], { stopping: true, starting: true, stalled: true })).toEqual([
       { component: 'gateway', reason: 'stopping' },
     ]);
   });
@@ -73,6 +73,12 @@ describe('a scrape', () => {
     expect([...(sources({}).droppedLines?.() ?? [])]).toEqual([
       ['events', 3],
       ['access', 4],
+    ]);
+  });
+
+  it('is said where every data-plane thread dies again and again', () => {
+    expect(reasonsNotReady([heard], { ...running, stalled: true })).toEqual([
+      { component: 'data plane', reason: 'every thread dies again and again: see the log' },
     ]);
   });
 });
