@@ -23,6 +23,8 @@ export interface EmbeddedServiceDeps {
   readonly log: Logger;
   readonly addresses: AddressPolicy;
   readonly owner: LockOwner;
+  /** What the gateway can take in: beyond it registrations are refused. */
+  readonly limits?: { readonly instances: number; readonly services: number };
   /** The gateway's word on an instance, in place of the registry's own. */
   readonly statusOf: (service: string, id: string) => InstanceStatus | undefined;
   readonly onChange: (change: Change) => void;
@@ -184,10 +186,16 @@ function settingOf({ name }: EmbeddedRegistryConfig): string {
 
 async function openRegistry(
   { name, dataDir }: EmbeddedRegistryConfig,
-  { owner, clock, log, statusOf }: EmbeddedServiceDeps,
+  { owner, clock, log, statusOf, limits }: EmbeddedServiceDeps,
 ): Promise<EmbeddedRegistry> {
   const say = sayingOf(name, log);
-  const registry = await EmbeddedRegistry.open({ dataDir, owner, clock, log: say });
+  const registry = await EmbeddedRegistry.open({
+    dataDir,
+    owner,
+    clock,
+    log: say,
+    ...(limits && { limits: { instances: limits.instances, services: limits.services } }),
+  });
   // Ends with the registry.
   void deregisterCritical({ registry, clock, statusOf, log: say });
   return registry;

@@ -154,6 +154,7 @@ export class Gateway {
       },
       addresses,
       stateDir: config.gateway.stateDir,
+      limits: config.gateway.limits,
       owner: options.owner,
       cluster: options.cluster,
     });

@@ -2,6 +2,7 @@ import type { Clock } from '../core/clock.ts';
 import { addressOf } from '../core/instance.ts';
 import type { DeregistrationReason } from '../telemetry/closed-sets.ts';
 import type { Logger } from '../telemetry/log.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
 import type { Timeline } from '../telemetry/timeline.ts';
 import type { Member } from '../upstream/directory.ts';
 import { isFallback } from '../upstream/fallback.ts';
@@ -18,6 +19,7 @@ interface FleetObservers {
   readonly clock: Clock;
   readonly router: Pick<FleetRouter, 'metersOf'>;
   readonly timeline: Timeline;
+  readonly metrics: Pick<Metrics, 'instanceRefused'>;
   readonly log: Pick<Logger, 'info' | 'warn' | 'error'>;
   /** Why a registry let an instance go, where it said so. */
   readonly reasonOf: (service: string, id: string) => DeregistrationReason | undefined;
@@ -28,7 +30,7 @@ export function observeFleet(observers: FleetObservers): void {
   observers.fleet.listen({ ...ofInstances(observers), ...ofServices(observers) });
 }
 
-function ofInstances({ fleet, clock, router, timeline, log, reasonOf }: FleetObservers): FleetListener {
+function ofInstances({ fleet, clock, router, timeline, metrics, log, reasonOf }: FleetObservers): FleetListener {
   const of = (member: Member): { service: string; instance: string } => ({
     service: member.service.name,
     instance: member.instance.id,
@@ -58,6 +60,7 @@ function ofInstances({ fleet, clock, router, timeline, log, reasonOf }: FleetObs
       timeline.add({ ...gone, ...of(member), cause, evidence });
     },
     refused: (instance) => {
+      metrics.instanceRefused();
       log.error('instance left out: gateway.limits.instances or gateway.limits.services is reached', {
         service: instance.service,
         instance: instance.id,

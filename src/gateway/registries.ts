@@ -32,6 +32,8 @@ export interface RegistriesOptions {
   readonly log: Logger;
   readonly addresses: AddressPolicy;
   readonly stateDir: string | undefined;
+  /** What the fleet has room for. */
+  readonly limits?: { readonly instances: number; readonly services: number };
   readonly owner: LockOwner;
   readonly cluster: ClusterAddress;
   /** An instance of an embedded registry has said how it is. */

@@ -69,6 +69,7 @@ export class Metrics {
   readonly #probeLag = new HistogramMeter(OVERHEAD_BUCKETS);
   readonly #loopLag = new HistogramMeter(OVERHEAD_BUCKETS);
   readonly #reloads: Counter<'result'>;
+  readonly #instancesRefused: Counter;
   readonly #reloadCounts = { success: 0, failure: 0 };
   readonly #startedWallMs: number;
   #sources: MetricSources = {};
@@ -86,6 +87,7 @@ export class Metrics {
     this.contentType = this.#registry.contentType;
     this.registries = new RegistryMeters(this.#registry);
     this.#reloads = new Counter(declare(this.#registry, SERIES.configReloads));
+    this.#instancesRefused = new Counter(declare(this.#registry, SERIES.instancesRefused));
     // From the beginning: the first failure would otherwise be no increase of anything.
     for (const result of ['success', 'failure'] as const) this.#reloads.inc({ result }, 0);
     new Gauge(declare(this.#registry, SERIES.buildInfo)).set(
@@ -145,6 +147,11 @@ export class Metrics {
   /** How late a probe began. */
   probeLag(lagMs: number): void {
     this.#probeLag.record(lagMs);
+  }
+
+  /** There is no room for it. */
+  instanceRefused(): void {
+    this.#instancesRefused.inc();
   }
 
   loopLag(lagMs: number): void {

@@ -202,6 +202,12 @@ export const SERIES = {
     ['side', 'reason'],
     'Connections not taken (downstream) or not made (upstream), by what there was too little of.',
   ),
+  instancesRefused: series(
+    'counter',
+    'instances_refused_total',
+    [],
+    'Instances left out because limit{of="instances"} or limit{of="services"} was reached.',
+  ),
   requestsRefused: series(
     'counter',
     'requests_refused_total',

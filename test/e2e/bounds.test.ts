@@ -153,6 +153,24 @@ describe('each limit of the configuration', () => {
     for (const client of clients.slice(0, 3)) expect(statusOf(await client.ask(GET))).toBe(200);
   });
 
+  it('instances and services: who registers beyond them is refused, and nobody else notices', async () => {
+    const gateway = await GatewayProcess.prepare();
+    stops.push(() => gateway.stop());
+    await gateway.configure({});
+    const text = await readFile(gateway.configFile, 'utf8');
+    await writeFile(
+      gateway.configFile,
+      text.replace('gateway: {', 'gateway: { limits: { instances: 3, services: 2 },'),
+    );
+    await gateway.launch();
+    const register = async (serviceName: string, port: number): Promise<number> =>
+      (await gateway.api('POST', '/register', { serviceName, host: '127.0.0.1', port })).status;
+    expect([await register('a', 81), await register('b', 82), await register('c', 83)]).toEqual([201, 201, 503]);
+    expect([await register('a', 84), await register('a', 85), await register('a', 81)]).toEqual([201, 503, 201]);
+    expect(await metric(gateway, 'fairlead_limit{of="instances"}')).toBe(3);
+    expect(await metric(gateway, 'fairlead_instances{')).toBe(3);
+  });
+
   it('memory of a thread: at the least that may be set, no thread ends for what clients do', async () => {
     const gateway = await scene([]);
     await limitTo(gateway, 'threadMemory: 128MiB');

@@ -12,7 +12,13 @@ function watched() {
   const say = (event: string): void => void said.push(event);
   const log = { info: say, warn: say, error: say };
   const parts = { timeline, log, router: { metersOf: () => undefined } };
-  observeFleet({ ...parts, fleet: harness.fleet, clock: harness.clock, reasonOf: () => undefined });
+  observeFleet({
+    ...parts,
+    fleet: harness.fleet,
+    clock: harness.clock,
+    metrics: { instanceRefused: () => undefined },
+    reasonOf: () => undefined,
+  });
   return { harness, timeline, said, parts };
 }
 
