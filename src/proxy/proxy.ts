@@ -8,6 +8,7 @@ import type { Delivery } from './delivery.ts';
 import { Exchange } from './exchange.ts';
 import { findHanging } from './hang.ts';
 import { PlaceQueues } from './place-queue.ts';
+import { Roster } from './roster.ts';
 import { WaitingList } from './waiting.ts';
 
 export interface ProxyOptions {
@@ -31,7 +32,7 @@ const STALL_REST_MS = 1000;
 /** The data plane of one thread: its listeners and its client connections. */
 export class Proxy {
   readonly #options: ProxyOptions;
-  readonly #exchanges = new Set<Exchange>();
+  readonly #exchanges = new Roster<Exchange>();
   readonly #waiting: WaitingList<Delivery>;
   readonly #queues: PlaceQueues;
   readonly #listeners: Listener[] = [];
@@ -107,7 +108,7 @@ export class Proxy {
   async drain(): Promise<void> {
     this.#options.context.stopping = true;
     const closing = this.#listeners.splice(0).map((listener) => listener.close());
-    for (const exchange of [...this.#exchanges]) exchange.connection.drain();
+    for (const exchange of this.#exchanges.all) exchange.connection.drain();
     await Promise.all(closing);
   }
 
@@ -115,7 +116,7 @@ export class Proxy {
   close(): void {
     this.#stopHangCheck();
     for (const listener of this.#listeners.splice(0)) void listener.close();
-    for (const exchange of [...this.#exchanges]) exchange.connection.abort();
+    for (const exchange of this.#exchanges.all) exchange.connection.abort();
     this.#queues.close();
     this.#options.context.pool.close();
   }
@@ -125,10 +126,10 @@ export class Proxy {
     const exchange = new Exchange(this.#options.context, { waiting: this.#waiting, queues: this.#queues });
     const connection = new ServerConnection(this.#options.connection, exchange);
     exchange.connection = connection;
-    this.#exchanges.add(exchange);
+    const leave = this.#exchanges.add(exchange);
     this.#sockets.addClient(1);
     exchange.onClosed = () => {
-      this.#exchanges.delete(exchange);
+      leave();
       this.#sockets.addClient(-1);
     };
     return connection;
