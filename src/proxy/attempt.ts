@@ -196,7 +196,8 @@ export class Attempt {
       return false;
     }
     const waitedMs = nowMs - this.beganMs;
-    this.#unanswered = { member, beganMs: this.beganMs, waitedMs };
+    const silentSinceMs = Math.max(this.beganMs, this.#context.figures.lastSuccessMs[this.slot] as number);
+    this.#unanswered = { member, silentSinceMs, waitedMs };
     this.upstreamMs += waitedMs;
     // It is neither a success nor a failure: whether the instance or the request is slow is not known yet.
     this.breakOff(route, 'cancelled');

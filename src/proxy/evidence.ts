@@ -21,14 +21,19 @@ export function reportRefusing(context: ProxyContext, slot: number): void {
 /** An attempt that was given up because nothing came. */
 export interface Unanswered {
   readonly member: RoutedMember;
-  readonly beganMs: number;
+  /** Since when it has answered nothing at all. */
+  readonly silentSinceMs: number;
   readonly waitedMs: number;
 }
 
 /** The very request that was left unanswered was then answered by a peer, in less time: it is not the request that is slow. */
-export function reportSilent(context: ProxyContext, { member, beganMs, waitedMs }: Unanswered, tookMs: number): void {
+export function reportSilent(
+  context: ProxyContext,
+  { member, silentSinceMs, waitedMs }: Unanswered,
+  tookMs: number,
+): void {
   const { slot } = member;
-  const silent = (context.figures.lastSuccessMs[slot] as number) <= beganMs;
+  const silent = (context.figures.lastSuccessMs[slot] as number) <= silentSinceMs;
   if (tookMs >= waitedMs || !silent || context.fleet.members[slot] !== member || !isTrusted(context, slot)) return;
   context.onHanging?.(
     member,

@@ -21,7 +21,7 @@ export interface HangVerdict<W extends Waiter> {
   readonly hanging: readonly Hanging[];
   /** Trials that have taken too long already, whatever comes of them. */
   readonly lateTrials: readonly W[];
-  /** They have waited as long as one of those that hang, and nobody else was asked anything: there is no telling. */
+  /** They have waited as long as one of those that hang, and there is no telling whether their instances do. */
   readonly overdue: readonly W[];
 }
 
@@ -55,7 +55,10 @@ interface Crowd {
 interface Tally {
   readonly member: RoutedMember;
   readonly standard: Standard;
-  oldestMs: number;
+  /** How long the first has waited. */
+  longestMs: number;
+  /** And the first of those since which the instance has answered nothing. */
+  unansweredMs: number;
   /** By each measure of the standard. */
   readonly crowds: readonly Crowd[];
 }
@@ -69,7 +72,8 @@ type Tallies = ReadonlyMap<number, Tally>;
  * One attempt: it has waited for longer than the policy's minimum and its multiple of the instance's own p99; the
  * instance has answered nothing since it began, and a peer has.
  *
- * Where no peer has been asked anything since, as with a lone client, there is no telling: the attempt is overdue.
+ * Where no peer was asked anything since, as with a lone client, or where the instance has answered after the attempt
+ * began but nothing for as long by now, there is no telling: the attempt is overdue.
  *
  * A crowd of attempts: each has waited for longer than all but one in a hundred attempts on the service take, with a
  * margin, and of what began after the first of them nothing has been answered. Were the instance like its peers, five
@@ -88,7 +92,9 @@ export function findHanging<W extends Waiter>(check: HangCheck<W>): HangVerdict<
     const { standard } = tally;
     const beganMs = waiter.attemptBeganMs;
     const waitedMs = check.nowMs - beganMs;
-    if (waitedMs > tally.oldestMs) tally.oldestMs = waitedMs;
+    if (waitedMs > tally.longestMs) tally.longestMs = waitedMs;
+    const silent = beganMs >= (check.figures.lastSuccessMs[waiter.waitingOn] as number);
+    if (silent && waitedMs > tally.unansweredMs) tally.unansweredMs = waitedMs;
     if (waiter.isTrial && waitedMs > standard.trialMs) lateTrials.push(waiter);
     const unanswered = beganMs > (check.waiting.answeredBeganMs[waiter.waitingOn] as number);
     for (const [at, { lateMs }] of standard.measures.entries()) {
@@ -98,10 +104,9 @@ export function findHanging<W extends Waiter>(check: HangCheck<W>): HangVerdict<
   const hanging: Hanging[] = [];
   const doubtful = new Map<number, Tally>();
   for (const tally of tallies.values()) {
-    const silent = isSilent(tally, check);
-    const cause = (silent ? ofOne(tally, check) : undefined) ?? ofCrowd(tally, tallies, check.waiting.answeredBeganMs);
+    const cause = ofOne(tally, check) ?? ofCrowd(tally, tallies, check.waiting.answeredBeganMs);
     if (cause !== undefined) hanging.push({ slot: tally.member.slot, cause });
-    else if (silent && tally.standard.isKnown) doubtful.set(tally.member.slot, tally);
+    else if (isDoubtful(tally, check)) doubtful.set(tally.member.slot, tally);
   }
   return { hanging, lateTrials, overdue: doubtful.size === 0 ? [] : overdueOn(doubtful, check) };
 }
@@ -133,7 +138,7 @@ function tallyOf<W extends Waiter>(
   let standard = standards.get(service);
   if (!standard) standards.set(service, (standard = new Standard(service, figures)));
   const crowds = standard.measures.map((): Crowd => ({ late: 0, unanswered: 0, beganMs: Infinity }));
-  const tally: Tally = { member, standard, oldestMs: 0, crowds };
+  const tally: Tally = { member, standard, longestMs: 0, unansweredMs: 0, crowds };
   tallies.set(slot, tally);
   return tally;
 }
@@ -144,16 +149,18 @@ function limitOfOne<W extends Waiter>({ member, standard }: Tally, { figures }: 
   return Math.max(minWaitMs, p99Factor * (figures.latencyP99Ms[member.slot] || UNKNOWN_P99_MS));
 }
 
-/** One attempt has waited for too long, and the instance has answered nothing since it began. */
-function isSilent<W extends Waiter>(tally: Tally, check: HangCheck<W>): boolean {
-  const { member, oldestMs } = tally;
-  if (oldestMs < limitOfOne(tally, check)) return false;
-  return (check.figures.lastSuccessMs[member.slot] as number) <= check.nowMs - oldestMs;
+function ofOne<W extends Waiter>(tally: Tally, check: HangCheck<W>): string | undefined {
+  const { member, standard, unansweredMs } = tally;
+  if (unansweredMs < limitOfOne(tally, check)) return undefined;
+  if (!standard.answeredSince(check.nowMs - unansweredMs, member.slot)) return undefined;
+  return `a request has waited for ${Math.round(unansweredMs)} ms while its peers answer`;
 }
 
-function ofOne<W extends Waiter>({ member, standard, oldestMs }: Tally, { nowMs }: HangCheck<W>): string | undefined {
-  if (!standard.answeredSince(nowMs - oldestMs, member.slot)) return undefined;
-  return `a request has waited for ${Math.round(oldestMs)} ms while its peers answer`;
+/** Somebody waits for too long on an instance that has answered nothing for as long. */
+function isDoubtful<W extends Waiter>(tally: Tally, check: HangCheck<W>): boolean {
+  const limitMs = limitOfOne(tally, check);
+  const silentMs = check.nowMs - (check.figures.lastSuccessMs[tally.member.slot] as number);
+  return tally.longestMs >= limitMs && silentMs >= limitMs && tally.standard.isKnown;
 }
 
 function join(crowd: Crowd, beganMs: number, unanswered: boolean): void {

@@ -177,6 +177,22 @@ describe('one attempt that waits', () => {
     expect(world.check()).toMatchObject({ hanging: [], overdue: [] });
   });
 
+  it('is told from those that came after it, where its instance has answered once since it began', () => {
+    const world = new World(3, { hang: single });
+    world.figures.latencyP99Ms.fill(5);
+    const first = world.begin(0);
+    world.clock.advance(1);
+    world.answer(world.begin(0));
+    world.clock.advance(1000);
+    world.answer(world.begin(1));
+    // It alone may be slow by itself.
+    expect(world.check()).toMatchObject({ hanging: [], overdue: [first] });
+    world.begin(0);
+    world.clock.advance(1000);
+    world.answer(world.begin(1));
+    expect(world.check()).toMatchObject({ hanging: [{ slot: 0 }], overdue: [] });
+  });
+
   it('is none while its own request is still being sent, nor where hangs are not looked for', () => {
     for (const world of [new World(2), new World(2, { hang: { enabled: false } })]) {
       world.begin(0, { answerDue: !world.service.policy.hang.enabled });

@@ -64,6 +64,8 @@ const REFUSED_MS = 300;
 /** The prober's ticks and queues, and hang checks every 250 ms that must have come by with slack. */
 const PROBER_SLACK_MS = 200;
 const HANG_SLACK_MS = 900;
+/** From when an attempt has waited for too long to when it is with another instance: two looks, and what they ask. */
+const MOVED_MS = 400;
 /** What hang detection takes for the p99 of an instance without samples. */
 const UNKNOWN_P99_MS = 100;
 
@@ -85,6 +87,8 @@ export class Laws implements AttemptObserver {
   readonly #failingMs = new Map<Process, number>();
   readonly #hangingMs = new Map<Process, number>();
   #withoutHealthyMs = -Infinity;
+  /** Since when somebody can answer all the time, and how many are stopped besides. */
+  #answerable: { readonly sinceMs: number; readonly stopped: number } | undefined;
   #exhausted = 0;
   #exhaustedMs = -Infinity;
   readonly #startedMs: number;
@@ -125,6 +129,11 @@ export class Laws implements AttemptObserver {
   drained(member: Member, on: boolean): void {
     if (on) this.#drained.add(member);
     else this.#drained.delete(member);
+  }
+
+  /** From now on at least one instance is well all the time, however many are stopped (and two are killed). */
+  mustAnswer(stopped: number): void {
+    this.#answerable = { sinceMs: this.#options.time.nowMs, stopped };
   }
 
   became(process: Process, mode: Mode): void {
@@ -192,6 +201,7 @@ export class Laws implements AttemptObserver {
     const { id, method } = request;
     trace.note(() => `${method} ${id} ${wordsOf(ending)}`);
     if (!alive && (ending.kind === 'cut' || ending.kind === 'dropped')) return;
+    this.#checkAnswer(request, ending);
     switch (ending.kind) {
       case 'left':
         return;
@@ -210,6 +220,22 @@ export class Laws implements AttemptObserver {
         if (!this.#excused(request, ending.why))
           this.violated(`${method} ${id} got ${ending.status} (${ending.why}) without need`);
     }
+  }
+
+  /** Wherever a request is sent that may be repeated, it gets to somebody who answers, and soon. */
+  #checkAnswer({ id, method, startedMs, stalled }: Request, ending: Ending): void {
+    const { time, policy, gateway } = this.#options;
+    if (!this.#answerable || startedMs < this.#answerable.sinceMs || method !== 'GET' || stalled) return;
+    if (this.#exhaustedMs >= startedMs) return;
+    if (ending.kind === 'refused')
+      this.violated(`${id} got ${ending.status} (${ending.why}), and somebody could answer`);
+    const { minWaitMs, p99Factor } = policy.hang;
+    const p99Ms = Math.max(UNKNOWN_P99_MS, ...gateway.figures.latencyP99Ms);
+    const onOneMs = Math.max(minWaitMs, p99Factor * p99Ms) + MOVED_MS;
+    const most = (this.#answerable.stopped + 1) * onOneMs;
+    const tookMs = time.nowMs - startedMs;
+    if (tookMs > most)
+      this.violated(`${id} ${wordsOf(ending)} after ${tookMs.toFixed(0)} ms, where ${most.toFixed(0)} are too many`);
   }
 
   #excused({ method, startedMs }: Request, why: string): boolean {

@@ -3,10 +3,10 @@ import type { ServicePolicy } from '../../src/core/policy.ts';
 import { type Random, seededRandom } from '../../src/core/random.ts';
 import { POLICY } from '../policy.ts';
 import { REGISTRY_TIMES } from './gateway.ts';
-import { gentle, outage, wild } from './scenes.ts';
+import { gentle, outage, shortage, wild } from './scenes.ts';
 import type { Simulation } from './simulation.ts';
 
-export type Kind = 'gentle' | 'wild' | 'outage';
+export type Kind = 'gentle' | 'wild' | 'outage' | 'shortage';
 
 /** What a seed stands for. */
 export interface Plan {
@@ -26,18 +26,25 @@ export interface Plan {
   play(simulation: Simulation): Promise<void>;
 }
 
-const SCENES = { gentle, wild, outage };
+const SCENES = { gentle, wild, outage, shortage };
+
+const INSTANCES: Readonly<Record<Kind, readonly number[]>> = {
+  gentle: [3, 4, 6, 8],
+  wild: [1, 2, 3, 4, 6, 8],
+  outage: [1, 2, 3, 4, 6, 8],
+  shortage: [2, 3, 3, 4, 6, 8],
+};
 
 export function planOf(seed: number): Plan {
   // Apart from the run's own, so that a plan can grow without changing what the seeds of others mean.
   const random = seededRandom(seed ^ 0x91a7);
   const oneOf = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)]!;
-  const kind = oneOf<Kind>(['gentle', 'gentle', 'wild', 'wild', 'outage']);
+  const kind = oneOf<Kind>(['gentle', 'gentle', 'wild', 'wild', 'outage', 'shortage']);
   return {
     seed,
     kind,
     policy: policyOf(kind, random),
-    instances: kind === 'gentle' ? oneOf([3, 4, 6, 8]) : oneOf([1, 2, 3, 4, 6, 8]),
+    instances: oneOf(INSTANCES[kind]),
     dataPlanes: oneOf([1, 1, 2]),
     messageMs: oneOf([0.05, 0.5, 3]),
     weighted: random() < 0.3,
@@ -52,6 +59,8 @@ export function planOf(seed: number): Plan {
 function policyOf(kind: Kind, random: Random): ServicePolicy {
   const oneOf = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)]!;
   const intervalMs = oneOf([500, 1000, 2000]);
+  /** Nothing but the fault itself may cost a request. */
+  const careful = kind === 'gentle' || kind === 'shortage';
   const openMs = oneOf([300, 1000]);
   return {
     ...POLICY,
@@ -90,11 +99,11 @@ function policyOf(kind: Kind, random: Random): ServicePolicy {
       maxOpenMs: openMs * oneOf([1, 4]),
       failureStatuses: new Set(oneOf([[502, 503, 504], [500]])),
     },
-    retry: { ...POLICY.retry, attempts: kind === 'gentle' ? 2 : oneOf([0, 1, 2, 3]) },
+    retry: { ...POLICY.retry, attempts: careful ? 2 : oneOf([0, 1, 2, 3]) },
     availability: {
       ...POLICY.availability,
       panicThreshold: oneOf([0, 0.5, 0.8]),
-      panicMode: kind === 'gentle' ? 'route' : oneOf(['route', 'reject']),
+      panicMode: careful ? 'route' : oneOf(['route', 'reject']),
       maxEjectedShare: oneOf([0.2, 0.5, 1]),
       mode: kind === 'gentle' ? 'strict' : oneOf(['strict', 'strict', 'trust-registry', 'trust-probes']),
       minHealthy: oneOf([0, 0, 2]),
@@ -110,15 +119,21 @@ function policyOf(kind: Kind, random: Random): ServicePolicy {
       ejectionMs: 1000,
       maxEjectionMs: 3000,
     },
-    hang: { ...POLICY.hang, enabled: random() < 0.9, minWaitMs: oneOf([300, 1000]), p99Factor: 10 },
+    hang: {
+      ...POLICY.hang,
+      enabled: random() < 0.9 || kind === 'shortage',
+      minWaitMs: oneOf([300, 1000]),
+      p99Factor: 10,
+    },
     timeouts: {
       ...POLICY.timeouts,
       connectMs: oneOf([200, 500]),
-      responseHeadMs: oneOf([1000, 2000]),
+      // Whoever waits for this has not been moved.
+      responseHeadMs: kind === 'shortage' ? 30_000 : oneOf([1000, 2000]),
       bodyIdleMs: 1000,
     },
-    maxInflightPerInstance: kind === 'gentle' ? 0 : oneOf([0, 0, 3]),
-    adaptiveLimit: kind === 'gentle' ? false : random() < 0.2,
+    maxInflightPerInstance: careful ? 0 : oneOf([0, 0, 3]),
+    adaptiveLimit: careful ? false : random() < 0.2,
     queue: { size: oneOf([0, 4, 1000]), timeoutMs: oneOf([100, 1000]) },
     maxIdleConnections: oneOf([0, 2, 16]),
   };

@@ -68,6 +68,25 @@ export async function outage(sim: Simulation): Promise<void> {
   }
 }
 
+/** Most of them are stopped, two at most are killed, and at least one goes on. */
+export async function shortage(sim: Simulation): Promise<void> {
+  await sim.pass(sim.between(1500, 4000));
+  const [, ...others] = [...sim.running.values()].sort(() => sim.random() - 0.5);
+  const away = others.slice(0, 1 + Math.floor(sim.random() * others.length));
+  const killed = sim.oneOf([0, 1, 2]);
+  const stopped = away.length - Math.min(killed, away.length);
+  sim.laws.mustAnswer(stopped);
+  for (const [at, process] of away.entries()) {
+    sim.become(process, at < killed ? 'dead' : 'hung');
+    await sim.pass(sim.between(0, 400));
+  }
+  await sim.pass(sim.between(3000, 9000));
+  for (const process of away) {
+    sim.become(process, 'up');
+    await sim.pass(sim.between(0, 1000));
+  }
+}
+
 async function misbehave(sim: Simulation, process: Process, mode: Mode, forMs: number): Promise<void> {
   sim.become(process, mode);
   await sim.wait(forMs);
