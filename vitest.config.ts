@@ -3,11 +3,11 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /**
  * Files that mostly wait: for servers to start, for leases, silences and backoffs. Four at once need less than two cores.
- * What asserts milliseconds, or burns CPU, is not among them.
+ * What asserts milliseconds, sends hundreds of requests a second, or burns CPU is not among them.
  */
 const WAITING = [
   'test/e2e/registry-storms-*.test.ts',
-  'test/e2e/{clock-step,cold-start,operating,outage,reload,streaming,survival,upgrade}.test.ts',
+  'test/e2e/{clock-step,cold-start,reload,streaming}.test.ts',
   'test/registry/{consul,dns,etcd,eureka,kubernetes,zookeeper}/{contract,real}.test.ts',
 ];
 
@@ -18,17 +18,17 @@ const LONGEST = [
   'registry-storms-zookeeper',
   'registry-storms-etcd',
   'eureka/contract',
-  'e2e/survival',
   'eureka/real',
-  'e2e/outage',
-  'e2e/upgrade',
   'e2e/streaming',
-  'e2e/operating',
   'zookeeper/contract',
   'e2e/network-faults',
+  'e2e/survival',
   'sim/simulation',
+  'e2e/outage',
   'fuzz/differential',
+  'e2e/upgrade',
   'e2e/churn',
+  'e2e/operating',
   'e2e/slow-instance',
   'e2e/slow-clients',
   'worker/threads',
