@@ -250,6 +250,7 @@ const GATEWAY: readonly PanelPlan[] = [
     queries: [
       { expr: per('side, reason', 'fairlead_connections_refused_total', HERE), legend: '{{side}} {{reason}}' },
       { expr: per('gateway', 'fairlead_requests_refused_total', HERE), legend: '{{gateway}} requests' },
+      { expr: per('gateway', 'fairlead_instances_refused_total', HERE), legend: '{{gateway}} instances' },
     ],
   },
   {

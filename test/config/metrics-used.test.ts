@@ -99,7 +99,10 @@ async function scrapeEverything(): Promise<string> {
     registries: () => [{ name: 'local', up: true, ageMs: 1 }],
     connections: () => ({ downstreamActive: 1, downstreamIdle: 1, upstreamActive: 1, upstreamIdle: 1 }),
     bounds: () => ({
-      limits: ['connections', 'requests', 'instances', 'services', 'open_files'].map((of) => [of, 1]),
+      limits: ['connections', 'requests', 'instances', 'services', 'open_files', 'thread_memory_bytes'].map((of) => [
+        of,
+        1,
+      ]),
       refused: [['downstream', 'limit', 1]],
     }),
     threads: () => ({
