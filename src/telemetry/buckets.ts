@@ -7,12 +7,15 @@ export class Buckets {
   readonly boundsMs: readonly number[];
   /** Number of buckets, the one above the last bound included. */
   readonly size: number;
+  /** What ends the labels of each bucket's sample: `le="0.005"} `, in seconds. */
+  readonly labels: readonly string[];
   readonly #ceilings: Float64Array;
   readonly #firstOfOctave = new Uint8Array(33);
 
   constructor(boundsMs: readonly number[]) {
     this.boundsMs = boundsMs;
     this.size = boundsMs.length + 1;
+    this.labels = [...boundsMs.map((boundMs) => String(boundMs / 1000)), '+Inf'].map((bound) => `le="${bound}"} `);
     this.#ceilings = Float64Array.from([...boundsMs, Number.POSITIVE_INFINITY]);
     for (let leadingZeros = 0; leadingZeros < 32; leadingZeros++) {
       const lowestMs = 2 ** (31 - leadingZeros) / 1000;

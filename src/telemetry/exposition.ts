@@ -17,6 +17,15 @@ export function label(name: string, value: string): string {
   return `${name}="${value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')}"`;
 }
 
+/**
+ * The same text as one piece. What is put together of strings is a tree of them, walked anew by every line that it is part of
+ * when lines are encoded; to ask for a character makes the engine lay it out once.
+ */
+export function flat(text: string): string {
+  text.charCodeAt(0);
+  return text;
+}
+
 function numberText(value: number): string {
   if (Number.isFinite(value)) return String(value);
   if (Number.isNaN(value)) return 'NaN';
@@ -26,19 +35,20 @@ function numberText(value: number): string {
 /** The samples of one family, kept together as the format demands. */
 export class Family {
   readonly #name: string;
+  readonly #open: string;
   readonly #chunks: Uint8Array[] = [];
   #text: string;
 
   constructor(series: Series) {
     this.#name = series.name;
+    this.#open = flat(`${series.name}{`);
     this.#text = `# HELP ${series.name} ${series.help}\n# TYPE ${series.name} ${series.type}\n`;
   }
 
   /** `labels` are joined by commas, without braces; empty where there are none. */
   sample(labels: string, value: number): void {
-    this.#append(
-      labels === '' ? `${this.#name} ${numberText(value)}\n` : `${this.#name}{${labels}} ${numberText(value)}\n`,
-    );
+    const rest = numberText(value) + '\n';
+    this.#append(labels === '' ? `${this.#name} ${rest}` : this.#open + labels + '} ' + rest);
   }
 
   /** As `sample`, unless the value is 0: a counter appears when it has counted something. */
@@ -50,13 +60,12 @@ export class Family {
   histogram(labels: string, buckets: Buckets, countOf: (bucket: number) => number, sumMs: number): void {
     const before = labels === '' ? '' : `${labels},`;
     const after = labels === '' ? '' : `{${labels}}`;
+    const head = flat(`${this.#name}_bucket{${before}`);
     let total = 0;
     let text = '';
     for (let bucket = 0; bucket < buckets.size; bucket++) {
       total += countOf(bucket);
-      const boundMs = buckets.boundsMs[bucket];
-      const le = boundMs === undefined ? '+Inf' : String(boundMs / 1000);
-      text += `${this.#name}_bucket{${before}le="${le}"} ${total}\n`;
+      text += head + (buckets.labels[bucket] ?? '') + `${total}\n`;
     }
     this.#append(`${text}${this.#name}_sum${after} ${sumMs / 1000}\n${this.#name}_count${after} ${total}\n`);
   }

@@ -11,7 +11,7 @@ import {
   QUEUE_REJECTIONS,
   RETRY_REASONS,
 } from './closed-sets.ts';
-import { Family, label, type Slices } from './exposition.ts';
+import { Family, flat, label, type Slices } from './exposition.ts';
 import {
   INSTANCE_STANDINGS,
   isUp,
@@ -77,7 +77,7 @@ export async function serviceFamilies(
   for (const [slot, name] of [...slots.entries()]) {
     if (slices.spent) await slices.rest();
     sum.load(threads, slot);
-    const service = label('service', name);
+    const service = flat(label('service', name));
     if (writeRequests(families.requests, service, sum) > 0) {
       histogram(families.duration, service, DURATION_BUCKETS, ROW.duration, ROW.durationSumMs);
       histogram(families.overhead, service, OVERHEAD_BUCKETS, ROW.overhead, ROW.overheadSumMs);
@@ -86,7 +86,11 @@ export async function serviceFamilies(
     families.queue.counted(service, sum.at(ROW.queueLength));
     families.registrations.counted(service, sum.at(ROW.registrations));
     for (const { family, at, labels } of sets) {
-      labels.forEach((own, index) => family.counted(`${service},${own}`, sum.at(at + index)));
+      for (let index = 0; index < labels.length; index++) {
+        const count = sum.at(at + index);
+        // Most have counted nothing, and their labels need not be put together.
+        if (count !== 0) family.sample(`${service},${labels[index] ?? ''}`, count);
+      }
     }
   }
   return [...Object.values(families), ...sets.map(({ family }) => family)];
@@ -96,8 +100,9 @@ export async function serviceFamilies(
 function writeRequests(family: Family, service: string, sum: RowSum): number {
   let requests = 0;
   const write = (method: string | undefined, code: string, count: number): void => {
+    if (count === 0) return;
     requests += count;
-    family.counted(`${service},${method ?? ''},code="${code}"`, count);
+    family.sample(`${service},${method ?? ''},code="${code}"`, count);
   };
   for (const [key, count] of sum.codes) write(methodLabels[methodOfKey(key)], String(statusOfKey(key)), count);
   methodLabels.forEach((method, index) => write(method, 'other', sum.at(ROW.codeOther + index)));
@@ -180,7 +185,7 @@ class InstanceRows {
       return;
     }
     this.#left--;
-    const labels = `${service},${label('instance', instance.id)}`;
+    const labels = flat(`${service},${label('instance', instance.id)}`);
     this.#up.sample(labels, up ? 1 : 0);
     this.#inflight.sample(labels, this.#figures.inflight[instance.slot] ?? 0);
     this.#requests.sample(labels, this.#figures.attempts[instance.slot] ?? 0);
