@@ -1,4 +1,4 @@
-import type net from 'node:net';
+import net from 'node:net';
 
 export interface ListeningPlace {
   readonly host: string;
@@ -36,12 +36,40 @@ export async function openListening(server: net.Server, place: ListeningPlace): 
     else server.listen({ fd, backlog, exclusive: true }, opened);
   });
   const address = server.address();
-  if (typeof address !== 'object' || !address || (port !== 0 && address.port !== port)) {
+  const found = typeof address === 'object' && address ? { host: address.address, port: address.port } : undefined;
+  const mistake = fd === undefined ? undefined : mistakeOf(fd, found, { host, port });
+  if (typeof address !== 'object' || !address || mistake !== undefined) {
     server.close();
-    const found = typeof address === 'object' && address ? `${address.address}:${address.port}` : 'no TCP socket';
-    throw new Error(`descriptor ${fd ?? '?'} is ${found}, not ${host}:${port}`);
+    throw new Error(mistake ?? `${host}:${port} has no address`);
   }
   return { host: address.address, port: address.port, fd: descriptorOf(server) };
+}
+
+interface Place {
+  readonly host: string;
+  readonly port: number;
+}
+
+/**
+ * What is wrong with an inherited socket; undefined where it is the one asked for. A wider address would let in whom the
+ * configuration keeps out. Names and port 0 stand for any.
+ */
+export function mistakeOf(fd: number, found: Place | undefined, wanted: Place): string | undefined {
+  const asked = `${wanted.host}:${wanted.port}`;
+  if (!found || net.isIP(found.host) === 0) return `descriptor ${fd} is no TCP socket, and not ${asked}`;
+  const right = (wanted.port === 0 || found.port === wanted.port) && isSameHost(found.host, wanted.host);
+  return right ? undefined : `descriptor ${fd} is ${found.host}:${found.port}, not ${asked}`;
+}
+
+/** IPv6 addresses are written in more than one way. */
+function isSameHost(found: string, wanted: string): boolean {
+  const family = net.isIP(wanted);
+  if (family === 0) return true;
+  if (net.isIP(found) !== family) return false;
+  const name = family === 6 ? 'ipv6' : 'ipv4';
+  const one = new net.BlockList();
+  one.addAddress(wanted, name);
+  return one.check(found, name);
 }
 
 /** Undocumented, and the only way there is: without it nothing breaks but that an upgrade has to be a restart. */

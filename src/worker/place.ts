@@ -1,5 +1,6 @@
 import { closeSync } from 'node:fs';
 import type { KeptSocket, SocketKeeper } from '../http1/kept-socket.ts';
+import { mistakeOf } from '../http1/listening-socket.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { Listening } from './messages.ts';
 import { type Seat, ThreadEnded } from './seat.ts';
@@ -38,6 +39,8 @@ export class Place {
   readonly #log: Logger;
   readonly #sockets: PlacedSocket[] = [];
   #reusePort = false;
+  /** As it was asked for. */
+  #wanted = { host: '', port: 0 };
   #closed = false;
 
   constructor(keeper: SocketKeeper | undefined, seats: readonly Seat[], log: Logger) {
@@ -56,6 +59,7 @@ export class Place {
     this.host = host;
     this.port = port;
     this.#reusePort = reusePort;
+    this.#wanted = { host, port };
     const open = [await this.#add(0, fds[0])];
     open.push(...(await Promise.all(this.#seats.slice(1).map((_, at) => this.#addMore(at + 1, fds)))));
     // More sockets than threads: what waits in their queues must be answered too.
@@ -132,7 +136,12 @@ export class Place {
 
   async #keep(fd: number | undefined): Promise<KeptSocket | undefined> {
     if (!this.#keeper) return undefined;
-    return fd === undefined ? this.#keeper.bind(this.host, this.port, this.#reusePort) : this.#keeper.adopt(fd);
+    if (fd === undefined) return this.#keeper.bind(this.host, this.port, this.#reusePort);
+    const kept = this.#keeper.adopt(fd);
+    const mistake = mistakeOf(fd, kept, this.#wanted);
+    if (mistake === undefined) return kept;
+    kept.close();
+    throw new Error(mistake);
   }
 
   async #listen(socket: PlacedSocket, inherited?: number): Promise<boolean> {
