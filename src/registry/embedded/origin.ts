@@ -29,8 +29,8 @@ export function tableIdOf(id: string): string {
 export function readOrigin(value: unknown): Origin | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
   const { dialect, id, alias, criticalLimitMs, text } = value as Readonly<Record<string, unknown>>;
-  if ((dialect !== 'eureka' && dialect !== 'consul') || typeof id !== 'string' || typeof text !== 'string')
-    return undefined;
+  if ((dialect !== 'eureka' && dialect !== 'consul') || typeof id !== 'string') return undefined;
+  if (typeof text !== 'string' || !isSound(dialect, text)) return undefined;
   return {
     dialect,
     id,
@@ -38,4 +38,19 @@ export function readOrigin(value: unknown): Origin | undefined {
     criticalLimitMs: typeof criticalLimitMs === 'number' && criticalLimitMs > 0 ? criticalLimitMs : undefined,
     text,
   };
+}
+
+/** Whether the dialect can tell it: one that is damaged must not break the list of all. */
+function isSound(dialect: Origin['dialect'], text: string): boolean {
+  let told: unknown;
+  try {
+    told = JSON.parse(text);
+  } catch {
+    return false;
+  }
+  if (typeof told !== 'object' || told === null) return false;
+  const { fields, tags, meta, checks, weights } = told as Readonly<Record<string, unknown>>;
+  if (dialect === 'eureka') return typeof fields === 'object' && fields !== null;
+  const isListed = [tags, meta, checks].every((each) => Array.isArray(each));
+  return isListed && typeof weights === 'object' && weights !== null;
 }

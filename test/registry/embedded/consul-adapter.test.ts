@@ -80,6 +80,7 @@ registryBackendContract('consul, on the embedded registry', harness, {
   carries: ['weight', 'zone', 'version', 'secure', 'state', 'metadata'],
   lacks: { hostile: 'the API refuses what is hostile before it is registered' },
   lossNames: { address: /http:\/\/127\.0\.0\.1:\d+/, setting: /registries\[\]\.address/ },
+  burst: 300,
   refusalNames: /registries\[\]\.token/,
   halfOpenMs: 10_000,
   lossMs: 10_000,

@@ -210,6 +210,19 @@ describe('hostile bodies', () => {
     );
   });
 
+  it.each([
+    ['eureka', 'no JSON'],
+    ['eureka', '{}'],
+    ['consul', 'null'],
+    ['consul', '{"tags":[],"meta":[],"checks":{},"weights":{}}'],
+    ['zookeeper', '{}'],
+  ])('in a log cost the registration only what was said in %s: %s', (dialect, text) => {
+    const put = { service: 'web', id: 'a', host: '10.0.0.1', port: 80, origin: { dialect, id: 'a', text } };
+    const record = decodeRecord(JSON.stringify({ put }));
+    expect(record).toMatchObject({ kind: 'put', registration: { instance: { id: 'a' } } });
+    expect(record).not.toMatchObject({ registration: { origin: { id: 'a' } } });
+  });
+
   it('cannot reach the prototype of anything, whatever they call their keys', async () => {
     const { call } = await openApi();
     const consul = `{"ID":"__proto__","Name":"web","Address":"10.0.0.1","Port":80,"Check":{"CheckID":"constructor","TTL":"10s"},"Meta":{"constructor":"x"}}`;

@@ -69,5 +69,6 @@ registryBackendContract('eureka, on the embedded registry', harness, {
   carries: ['id', 'weight', 'zone', 'version', 'secure', 'state', 'metadata'],
   lacks: { hostile: 'the API refuses what is hostile before it is registered' },
   lossNames: { address: /http:\/\/127\.0\.0\.1:\d+/, setting: /registries\[\]\.urls/ },
+  burst: 300,
   refusalNames: /registries\[\]\.urls/,
 });
