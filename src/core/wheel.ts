@@ -48,6 +48,11 @@ export interface TimingWheelOptions {
   readonly maxPerTurn?: number;
   /** Called at every wake-up, before anything expires, with how late it came: the lag of the event loop. */
   readonly onWake?: (lateMs: number, nowMs: number) => void;
+  /**
+   * A wake-up later than `lateMs` is a pause of our own: what fell due in it expires `restMs` later, so that what lies
+   * unread is read first and nobody is blamed for our absence. Default: none.
+   */
+  readonly stall?: { readonly lateMs: number; readonly restMs: number };
 }
 
 /** The head of a circular list: linked to itself while the list is empty. */
@@ -79,6 +84,7 @@ export class TimingWheel {
   readonly #mask: number;
   readonly #maxPerTurn: number;
   readonly #onWake: ((lateMs: number, nowMs: number) => void) | undefined;
+  readonly #stall: TimingWheelOptions['stall'];
   readonly #heads: readonly Sentinel[];
   /** One bit per slot in use. */
   readonly #used: Int32Array;
@@ -95,6 +101,8 @@ export class TimingWheel {
   #armedTick = Number.POSITIVE_INFINITY;
   /** Lateness counts from here: before it, nobody waited for the timer. */
   #armedSinceMs = 0;
+  #held = false;
+  #heldUntilMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: TimingWheelOptions) {
     const { slots, tickMs } = options;
@@ -106,6 +114,7 @@ export class TimingWheel {
     this.#mask = slots - 1;
     this.#maxPerTurn = options.maxPerTurn ?? 1024;
     this.#onWake = options.onWake;
+    this.#stall = options.stall;
     this.#heads = Array.from({ length: slots }, () => new Sentinel());
     this.#used = new Int32Array(slots / 32);
     this.#cursorTick = Math.floor(options.clock.now() / tickMs);
@@ -139,6 +148,16 @@ export class TimingWheel {
     }
     this.#link(entry, tick);
     if (!this.#firing && entry.wheelTick < this.#armedTick) this.#arm(this.#clock.now());
+  }
+
+  /**
+   * Nothing expires before then. For whoever has found out by other means that this process stood still. Without effect
+   * until what is held already has expired: whoever stands still all the time keeps deadlines all the same.
+   */
+  hold(untilMs: number): void {
+    if (this.#held || this.#size === 0) return;
+    this.#held = true;
+    this.#heldUntilMs = untilMs;
   }
 
   /** Takes the entry out, so that it does not expire. Without effect on one that is not armed. */
@@ -223,14 +242,16 @@ export class TimingWheel {
       this.#cancelTimer();
     }
     this.#armedTick = tick;
-    this.#armedSinceMs = sinceMs;
-    this.#cancelTimer = this.#clock.after(Math.max(0, tick * this.#tickMs - this.#clock.now()), this.#fire);
+    this.#armedSinceMs = Math.max(sinceMs, this.#heldUntilMs);
+    const atMs = Math.max(tick * this.#tickMs, this.#heldUntilMs);
+    this.#cancelTimer = this.#clock.after(Math.max(0, atMs - this.#clock.now()), this.#fire);
   }
 
   #disarm(): void {
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
     this.#armedTick = Number.POSITIVE_INFINITY;
+    this.#held = false;
   }
 
   readonly #fire = (): void => {
@@ -241,7 +262,11 @@ export class TimingWheel {
     this.#firing = true;
     try {
       this.#onWake?.(lateMs, nowMs);
-      this.#turn(nowMs);
+      if (this.#stall && lateMs > this.#stall.lateMs) this.hold(nowMs + this.#stall.restMs);
+      if (nowMs >= this.#heldUntilMs) {
+        this.#held = false;
+        this.#turn(nowMs);
+      }
     } finally {
       // Also when an entry threw: the others still have their deadlines.
       this.#firing = false;

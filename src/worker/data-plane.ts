@@ -44,6 +44,9 @@ export interface DataPlaneOptions {
 /** Below Node's keep-alive of 5 s, the shortest in common use: we close first. */
 const UPSTREAM_IDLE_MS = 4000;
 
+/** Later than this is this process stopped or its loop blocked, and what came meanwhile has yet to be read. */
+const STALL = { lateMs: 300, restMs: 1000 };
+
 /** A proxy with all that it needs, on the thread that it runs on. */
 export class DataPlane {
   readonly proxy: Proxy;
@@ -56,7 +59,7 @@ export class DataPlane {
 
   constructor(options: DataPlaneOptions) {
     const { config, clock, random, fleet, figures, router, addresses, requests } = options;
-    const wheel = (this.#wheel = new TimingWheel({ clock, tickMs: 50, slots: 2048 }));
+    const wheel = (this.#wheel = new TimingWheel({ clock, tickMs: 50, slots: 2048, stall: STALL }));
     const limits = (this.#limits = { ...config.limits });
     this.#connection = { clock, wheel, limits, ...connectionTimes(config) };
     this.pool = new Pool({
@@ -116,6 +119,11 @@ export class DataPlane {
     this.#context.allowUnderscores = config.allowUnderscoreHeaders;
     this.#context.isTrustedProxy = trusts(config);
     this.proxy.maxConnections = config.limits.connections;
+  }
+
+  /** A timer has come so late. A stall between two deadlines is seen by nobody else. */
+  timerLate(lateMs: number): void {
+    if (lateMs > STALL.lateMs) this.#wheel.hold(this.#context.clock.now() + STALL.restMs);
   }
 
   /** Where requests are written from now on. */

@@ -197,7 +197,9 @@ export class DataThread {
   }
 
   #beatLater(): () => void {
+    const dueMs = this.#clock.now() + BEAT_MS;
     return this.#clock.after(BEAT_MS, () => {
+      this.dataPlane.timerLate(this.#clock.now() - dueMs);
       this.#status.beat(this.#setup.number);
       this.#weigh();
       this.#report();

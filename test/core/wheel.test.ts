@@ -154,6 +154,62 @@ describe('TimingWheel', () => {
     expect(clock.pending).toBe(0);
   });
 
+  describe('told what a pause of its own is', () => {
+    const scene = (): { clock: StallingClock; wheel: TimingWheel } => {
+      const clock = new StallingClock();
+      return { clock, wheel: new TimingWheel({ clock, tickMs: 50, slots: 64, stall: { lateMs: 300, restMs: 1000 } }) };
+    };
+    const pass = (clock: StallingClock, ms: number): void => {
+      for (let passed = 0; passed < ms; passed += 10) clock.stall(10);
+    };
+
+    it('lets what fell due in one expire a rest later, and what was cleared meanwhile not at all', () => {
+      const { clock, wheel } = scene();
+      const [unanswered, answered, later] = [new Note(), new Note(), new Note()];
+      wheel.schedule(unanswered, 1000);
+      wheel.schedule(answered, 1000);
+      wheel.schedule(later, 10_000);
+      clock.stall(5000);
+      wheel.cancel(answered);
+      pass(clock, 900);
+      expect(unanswered.firedAtMs).toEqual([]);
+      pass(clock, 4100);
+      expect(unanswered.firedAtMs).toEqual([6000]);
+      expect(answered.firedAtMs).toEqual([]);
+      expect(later.firedAtMs).toEqual([10_000]);
+    });
+
+    it('is told by others of one that ended just after a deadline', () => {
+      const { clock, wheel } = scene();
+      const note = new Note();
+      wheel.schedule(note, 5000);
+      clock.nowMs = 5010;
+      wheel.hold(clock.nowMs + 1000);
+      pass(clock, 900);
+      expect(note.firedAtMs).toEqual([]);
+      pass(clock, 200);
+      expect(note.firedAtMs).toEqual([6010]);
+    });
+
+    it('keeps deadlines all the same where pauses have no end', () => {
+      const { clock, wheel } = scene();
+      const note = new Note();
+      wheel.schedule(note, 1000);
+      for (let pauses = 0; pauses < 5; pauses++) clock.stall(900);
+      expect(note.firedAtMs).toHaveLength(1);
+      expect(note.firedAtMs[0]).toBeLessThanOrEqual(4500);
+    });
+
+    it('does not take hold of what comes after it', () => {
+      const { clock, wheel } = scene();
+      wheel.hold(5000);
+      const note = new Note();
+      wheel.schedule(note, 100);
+      pass(clock, 200);
+      expect(note.firedAtMs).toEqual([100]);
+    });
+  });
+
   it('after a stall expires everything missed once, without repeating periods that were missed', () => {
     const clock = new StallingClock();
     const late: number[] = [];
