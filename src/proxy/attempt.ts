@@ -33,6 +33,8 @@ export class Attempt {
   #triedCount = 0;
   /** Chosen already for the next attempt; -1 = nobody is. */
   #next = -1;
+  /** The view that it was chosen from. Whoever waits for a place in between may find another. */
+  #nextRevision = 0;
   /** Attempts taken away from instances that hang or were ejected: they are not among the policy's retries. */
   #moves = 0;
   #unanswered: Unanswered | undefined;
@@ -107,7 +109,8 @@ export class Attempt {
   #pick(route: Route, preferTrial: boolean): number {
     const chosen = this.#next;
     this.#next = -1;
-    return chosen >= 0 ? chosen : this.#choose(route, preferTrial);
+    const holds = chosen >= 0 && this.#nextRevision === route.service.view.revision;
+    return holds ? chosen : this.#choose(route, preferTrial);
   }
 
   #choose({ service }: Route, preferTrial: boolean): number {
@@ -235,6 +238,7 @@ export class Attempt {
       if (slot < 0) return false;
       if (!this.#context.pool.refusedLately(slot)) {
         this.#next = slot;
+        this.#nextRevision = view.revision;
         return true;
       }
       this.#tried[this.#triedCount++] = slot;
