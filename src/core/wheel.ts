@@ -155,9 +155,14 @@ export class TimingWheel {
    * until what is held already has expired: whoever stands still all the time keeps deadlines all the same.
    */
   hold(untilMs: number): void {
-    if (this.#held || this.#size === 0) return;
+    if (this.#size === 0 || (this.#held && (this.#holdsSomething || this.#clock.now() < this.#heldUntilMs))) return;
     this.#held = true;
     this.#heldUntilMs = untilMs;
+  }
+
+  /** Whether anything falls due in the rest: if not, the rest ends without a wake-up. */
+  get #holdsSomething(): boolean {
+    return this.#armedTick * this.#tickMs <= this.#heldUntilMs;
   }
 
   /** Takes the entry out, so that it does not expire. Without effect on one that is not armed. */
@@ -257,12 +262,16 @@ export class TimingWheel {
   readonly #fire = (): void => {
     const nowMs = this.#clock.now();
     const lateMs = Math.max(0, nowMs - Math.max(this.#armedTick * this.#tickMs, this.#armedSinceMs));
+    if (!this.#holdsSomething) this.#held = false;
     this.#cancelTimer = undefined;
     this.#armedTick = Number.POSITIVE_INFINITY;
     this.#firing = true;
     try {
       this.#onWake?.(lateMs, nowMs);
-      if (this.#stall && lateMs > this.#stall.lateMs) this.hold(nowMs + this.#stall.restMs);
+      if (this.#stall && lateMs > this.#stall.lateMs && !this.#held) {
+        this.#held = true;
+        this.#heldUntilMs = nowMs + this.#stall.restMs;
+      }
       if (nowMs >= this.#heldUntilMs) {
         this.#held = false;
         this.#turn(nowMs);

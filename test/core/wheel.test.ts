@@ -157,7 +157,7 @@ describe('TimingWheel', () => {
   describe('told what a pause of its own is', () => {
     const scene = (): { clock: StallingClock; wheel: TimingWheel } => {
       const clock = new StallingClock();
-      return { clock, wheel: new TimingWheel({ clock, tickMs: 50, slots: 64, stall: { lateMs: 300, restMs: 1000 } }) };
+      return { clock, wheel: new TimingWheel({ clock, tickMs: 50, slots: 256, stall: { lateMs: 300, restMs: 1000 } }) };
     };
     const pass = (clock: StallingClock, ms: number): void => {
       for (let passed = 0; passed < ms; passed += 10) clock.stall(10);
@@ -198,6 +198,20 @@ describe('TimingWheel', () => {
       for (let pauses = 0; pauses < 5; pauses++) clock.stall(900);
       expect(note.firedAtMs).toHaveLength(1);
       expect(note.firedAtMs[0]).toBeLessThanOrEqual(4500);
+    });
+
+    it('knows the next one as well, where nothing fell due in the first', () => {
+      const { clock, wheel } = scene();
+      const note = new Note();
+      wheel.schedule(note, 5000);
+      clock.nowMs = 1000;
+      wheel.hold(2000);
+      clock.nowMs = 3000;
+      clock.stall(4000);
+      pass(clock, 900);
+      expect(note.firedAtMs).toEqual([]);
+      pass(clock, 200);
+      expect(note.firedAtMs).toEqual([8000]);
     });
 
     it('does not take hold of what comes after it', () => {
