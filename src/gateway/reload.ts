@@ -54,6 +54,8 @@ export class Reloader {
   readonly #options: ReloaderOptions;
   #config: Config;
   #last: Promise<unknown> = Promise.resolve();
+  /** Asked for, and not begun. */
+  #waiting: Promise<ReloadOutcome> | undefined;
   #refusal: string | undefined;
 
   constructor(options: ReloaderOptions) {
@@ -66,9 +68,14 @@ export class Reloader {
     return this.#config;
   }
 
-  /** One after the other. Never rejects. */
+  /** One at a time; all who ask before the next one has begun share it, since it reads what is there then. Never rejects. */
   reload(): Promise<ReloadOutcome> {
-    const next = this.#last.then(() => this.#reload());
+    if (this.#waiting) return this.#waiting;
+    const next = this.#last.then(() => {
+      this.#waiting = undefined;
+      return this.#reload();
+    });
+    this.#waiting = next;
     this.#last = next;
     return next;
   }

@@ -93,11 +93,18 @@ describe('a reload', () => {
     expect(await made.reload()).toMatchObject({ ok: false, issues: [{ message: 'defect' }] });
   });
 
-  it('waits for the one before it', async () => {
+  it('waits for the one before it, and all who ask meanwhile share the next', async () => {
     const calls: string[] = [];
-    const { reloader: made } = reloader([part('a', calls)], good);
-    await Promise.all([made.reload(), made.reload()]);
+    const { reloader: made, counted } = reloader([part('a', calls)], good);
+    const first = made.reload();
+    while (calls.length === 0) await new Promise((resolve) => setImmediate(resolve));
+    const others = await Promise.all(Array.from({ length: 300 }, () => made.reload()));
+    expect(new Set(others)).toEqual(new Set([{ ok: true, changes: ['a localhost'] }]));
+    await first;
     expect(calls).toEqual(['a prepares', 'a commits', 'a prepares', 'a commits']);
+    expect(counted).toEqual(['success', 'success']);
+    await made.reload();
+    expect(calls).toHaveLength(6);
   });
 
   it('names what only the next start takes over, for as long as it differs', async () => {

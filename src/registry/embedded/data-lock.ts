@@ -123,7 +123,13 @@ async function readContent(file: FileHandle): Promise<LockContent | undefined> {
 }
 
 async function describe(pid: number): Promise<LockContent> {
-  return { pid, host: hostname(), boot: await bootId(), started: await startOf(pid), released: false };
+  return {
+    pid,
+    host: hostname(),
+    boot: await bootId(),
+    started: (await statOf(pid))[START_TIME] ?? '',
+    released: false,
+  };
 }
 
 function encode(content: LockContent): string {
@@ -135,7 +141,9 @@ async function whyStale(found: LockContent, owner: LockOwner): Promise<string | 
   if (found.boot !== (await bootId())) return 'the machine was started anew since';
   if (found.pid === owner.pid) return 'it has the id of this process, of an earlier life of the container';
   if (!owner.isAlive(found.pid)) return 'its process is gone';
-  const started = await startOf(found.pid);
+  const stat = await statOf(found.pid);
+  if (isEnding(stat)) return 'its process has ended, and its parent has not heard of it';
+  const started = stat[START_TIME] ?? '';
   return started !== '' && found.started !== '' && started !== found.started
     ? 'its process id is in use by another'
     : undefined;
@@ -145,10 +153,21 @@ function bootId(): Promise<string> {
   return readIfPresent('/proc/sys/kernel/random/boot_id');
 }
 
-async function startOf(pid: number): Promise<string> {
+/** proc(5), from the state on: the name before it, in parentheses, may hold anything. Empty where the system does not tell. */
+async function statOf(pid: number): Promise<readonly string[]> {
   const stat = await readIfPresent(`/proc/${pid}/stat`);
-  // proc(5): the name, in parentheses, may hold anything; the start time is the 20th field after it.
-  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+}
+
+const STATE = 0;
+const FLAGS = 6;
+const START_TIME = 19;
+/** PF_EXITING of the kernel: its files are being closed, or have been, and it is no zombie yet. */
+const EXITING = 0x4;
+
+/** A zombie answers to `kill` with signal 0, for as long as its parent likes, and will never write again. */
+function isEnding(stat: readonly string[]): boolean {
+  return stat[STATE] === 'Z' || stat[STATE] === 'X' || (Number(stat[FLAGS] ?? 0) & EXITING) !== 0;
 }
 
 /** Empty where the system has no such file. */

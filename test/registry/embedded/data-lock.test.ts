@@ -55,6 +55,23 @@ describe('the lock of a data directory', () => {
     expect(taken).toEqual(['its process is gone']);
   });
 
+  it('does not take a holder for alive that was killed, and whose parent has not heard of it', async () => {
+    const parent = spawn('/bin/sh', ['-c', 'sleep 60 & echo $!; exec sleep 60'], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    onCleanup(() => void parent.kill('SIGKILL'));
+    const pid = Number(await new Promise<Buffer>((resolve) => parent.stdout.once('data', resolve)));
+    const directory = temporaryDirectory();
+    leave(directory, { pid });
+    await expect(acquire(directory)).rejects.toThrow(`is in use by the gateway with pid ${pid}`);
+    process.kill(pid, 'SIGKILL');
+    while (!/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8')))
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(self.isAlive(pid)).toBe(true);
+    await acquire(directory);
+    expect(taken).toEqual(['its process has ended, and its parent has not heard of it']);
+  });
+
   it('keeps out a second registry of the same process, by whatever path', async () => {
     const directory = temporaryDirectory();
     await acquire(directory);
