@@ -64,7 +64,7 @@ export class Timeline {
   readonly #total: number;
   readonly #latestLimit: number;
   /** Least recently changed first. */
-  readonly #bySubject = new Map<string, TimelineEvent[]>();
+  readonly #bySubject = new Map<string, readonly TimelineEvent[]>();
   readonly #latest: TimelineEvent[] = [];
   readonly #listeners = new Set<(event: TimelineEvent) => void>();
   #count = 0;
@@ -125,15 +125,12 @@ export class Timeline {
   }
 
   #keep(subject: string, event: TimelineEvent): void {
-    const events = this.#bySubject.get(subject) ?? [];
+    const before = this.#bySubject.get(subject) ?? [];
+    // Replaced rather than grown: V8 makes room for 16 more, and most of 30,000 subjects have one or two.
+    const events = (before.length < this.#perSubject ? before : before.slice(1)).concat([event]);
     this.#bySubject.delete(subject);
     this.#bySubject.set(subject, events);
-    events.push(event);
-    this.#count++;
-    if (events.length > this.#perSubject) {
-      events.shift();
-      this.#count--;
-    }
+    this.#count += events.length - before.length;
     while (this.#count > this.#total) {
       const [quietest] = this.#bySubject;
       if (!quietest) return;

@@ -42,14 +42,14 @@ export class Departures {
       this.#free(member);
       return;
     }
-    member.service.leaving.add(member);
+    member.service.addLeaving(member);
     this.#services.add(member.service);
     this.#sweepLater();
   }
 
   /** An attempt on the member has ended. */
   released(member: MemberRecord): void {
-    if (!this.#isDone(member) || !member.service.leaving.delete(member)) return;
+    if (!this.#isDone(member) || !member.service.deleteLeaving(member)) return;
     if (member.service.leaving.size === 0) this.#services.delete(member.service);
     this.#passed.delete(member);
     this.#free(member);

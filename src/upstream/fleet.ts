@@ -327,7 +327,7 @@ export class Fleet implements FleetBase {
   #setPolicy(service: ServiceRecord, policy: ServicePolicy): void {
     const { breaker, availability, fallback } = service.policy;
     const degraded = service.counts.degraded;
-    this.#table.setPolicy(service, policy);
+    service.setPolicy(policy);
     if (policy.availability.mode !== availability.mode) service.countAnew();
     if (fallback.length + policy.fallback.length > 0) this.#setFallback(service);
     if (breaker.enabled && !policy.breaker.enabled) {

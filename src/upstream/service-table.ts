@@ -1,16 +1,8 @@
-import { createBalancer } from '../balance/create.ts';
 import type { ServicePolicy } from '../core/policy.ts';
-import type { Random } from '../core/random.ts';
-import type { Figures } from './figures.ts';
-import type { MemberRecord } from './member-record.ts';
-import { ServiceRecord } from './service-record.ts';
+import { type ServiceBase, ServiceRecord } from './service-record.ts';
 import { SlotTable } from './slot-table.ts';
 
-export interface ServiceTableOptions {
-  readonly figures: Figures;
-  readonly codes: Uint16Array;
-  readonly bySlot: readonly (MemberRecord | undefined)[];
-  readonly random: Random;
+export interface ServiceTableOptions extends ServiceBase {
   readonly defaultPolicy: ServicePolicy;
   /** Bounds the names that registrations bring. Those that the operator names are as many as the file has. */
   readonly maxServices: number;
@@ -38,21 +30,9 @@ export class ServiceTable {
 
   /** Obligation: there is none of this name. */
   create(name: string): ServiceRecord {
-    const { figures, random, bySlot, codes } = this.#options;
-    const policy = this.defaultPolicy;
-    const settings = { policy, balancer: createBalancer(policy.balancer, figures, random) };
-    const service = this.#indexes.take(
-      (index) => new ServiceRecord(name, index, settings, bySlot, codes, figures.breakers),
-    );
+    const service = this.#indexes.take((index) => new ServiceRecord(name, index, this.defaultPolicy, this.#options));
     this.#byName.set(name, service);
     return service;
-  }
-
-  setPolicy(service: ServiceRecord, policy: ServicePolicy): void {
-    const { figures, random } = this.#options;
-    const before = service.policy;
-    service.policy = policy;
-    if (policy.balancer !== before.balancer) service.balancer = createBalancer(policy.balancer, figures, random);
   }
 
   /** The longest known service that nobody configured and that has no instances. */

@@ -1,16 +1,20 @@
 /** Edits applied one by one; beyond it the list is made anew, which costs less than moving its tail so often. */
 const MAX_EDITS = 32;
+/** Up to so many are sorted anew each time, and nothing is kept: there may be 10,000 services of this size. */
+const FEW = 32;
+const few = new Int32Array(FEW);
+const NONE = new Int32Array(0);
 
 /**
  * The slots of a service in ascending order. Edits wait until the list is asked for: a change of one among 100,000
  * moves memory and looks at no other; a change of very many sorts once.
  */
 export class SortedSlots {
-  #slots = new Int32Array(4);
+  #slots = NONE;
   #count = 0;
   /** A slot to add, or the complement of one to take out, in the order of the calls. */
-  readonly #edits: number[] = [];
-  #stale = false;
+  #edits: number[] = [];
+  #stale = true;
 
   /** Obligation: the slot is not in the list. */
   add(slot: number): void {
@@ -22,18 +26,29 @@ export class SortedSlots {
     this.#edit(~slot);
   }
 
-  /** A window on the list, good until the next edit. `all` = what the list must hold, in any order. */
+  /** A window on the list, good until the next call of any such list. `all` = what the list must hold, in any order. */
   current(all: Iterable<{ readonly slot: number }>, size: number): Int32Array {
+    if (size <= FEW) {
+      this.#slots = NONE;
+      this.#makeAnew();
+      return few.subarray(0, fill(few, all));
+    }
     if (this.#stale) this.#rebuild(all, size);
     else for (const edit of this.#edits) this.#apply(edit);
-    this.#edits.length = 0;
+    this.#edits = [];
     this.#stale = false;
     return this.#slots.subarray(0, this.#count);
   }
 
   #edit(edit: number): void {
-    if (this.#edits.length === MAX_EDITS) this.#stale = true;
+    if (this.#stale) return;
+    if (this.#edits.length === MAX_EDITS) this.#makeAnew();
     else this.#edits.push(edit);
+  }
+
+  #makeAnew(): void {
+    this.#stale = true;
+    this.#edits = [];
   }
 
   #apply(edit: number): void {
@@ -51,14 +66,7 @@ export class SortedSlots {
   #rebuild(all: Iterable<{ readonly slot: number }>, size: number): void {
     this.#count = 0;
     this.#reserve(size);
-    let last = -1;
-    let sorted = true;
-    for (const { slot } of all) {
-      this.#slots[this.#count++] = slot;
-      if (slot < last) sorted = false;
-      last = slot;
-    }
-    if (!sorted) this.#slots.subarray(0, this.#count).sort();
+    this.#count = fill(this.#slots, all);
   }
 
   #reserve(size: number): void {
@@ -67,6 +75,20 @@ export class SortedSlots {
     grown.set(this.#slots.subarray(0, this.#count));
     this.#slots = grown;
   }
+}
+
+/** Writes the slots in ascending order; returns how many. */
+function fill(into: Int32Array, all: Iterable<{ readonly slot: number }>): number {
+  let count = 0;
+  let last = -1;
+  let sorted = true;
+  for (const { slot } of all) {
+    into[count++] = slot;
+    if (slot < last) sorted = false;
+    last = slot;
+  }
+  if (!sorted) into.subarray(0, count).sort();
+  return count;
 }
 
 /** Index of the first of `count` ascending slots that is not below `slot`. */
