@@ -33,6 +33,15 @@ export interface RoutedFleet {
   released(member: RoutedMember): void;
 }
 
+/** Of one thread. */
+export interface RequestsUnderWay {
+  own: number;
+  /** How many it may have at this moment, beside what others have. */
+  readonly limit: number;
+  /** A request was refused for there being too many. */
+  refuse(): void;
+}
+
 /** What all exchanges of one thread share. */
 export interface ProxyContext {
   readonly clock: Clock;
@@ -63,11 +72,7 @@ export interface ProxyContext {
   readonly onRefusing?: (member: RoutedMember, cause: string) => void;
   /** Requests hang on the instance while its peers answer. Decided elsewhere. */
   readonly onHanging?: (member: RoutedMember, cause: string) => void;
-  /** Requests under way now, and how many there may be at this moment. */
-  requests: number;
-  readonly maxRequests: number;
-  /** A request was refused for there being too many. */
-  readonly onOverloaded?: () => void;
+  readonly requests: RequestsUnderWay;
   /** Keep-alive connections are told to close with their next answer. */
   stopping: boolean;
 }

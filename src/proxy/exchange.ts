@@ -64,7 +64,7 @@ export class Exchange extends LazyTimer implements RequestHandler, Sender {
   }
 
   #begin(method: number): void {
-    this.#context.requests++;
+    this.#context.requests.own++;
     this.#phase = Phase.unanswered;
     this.#account.begin(this.#context.clock.now());
     this.#request.begin(method);
@@ -86,8 +86,9 @@ export class Exchange extends LazyTimer implements RequestHandler, Sender {
       this.#fail('no-route', 'no service is configured or registered for this host');
       return;
     }
-    if (context.requests > context.maxRequests) {
-      context.onOverloaded?.();
+    const { requests } = context;
+    if (requests.own > requests.limit) {
+      requests.refuse();
       this.#fail('overloaded', 'the gateway has as many requests under way as gateway.limits.requests allows');
       return;
     }
@@ -230,7 +231,7 @@ export class Exchange extends LazyTimer implements RequestHandler, Sender {
     if (failure === 'client-gone') account.status = FAILURES[failure].status;
     account.close(route, this.#request.method, this.#response.streamed, nowMs);
     if (context.accessLog) account.log(this.connection.transport.remoteAddress, this.#requestId, route, failure);
-    context.requests--;
+    context.requests.own--;
     this.delivery.end();
     this.#phase = Phase.idle;
     this.clearDeadline();

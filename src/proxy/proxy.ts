@@ -65,7 +65,7 @@ export class Proxy {
   }
 
   get requests(): number {
-    return this.#options.context.requests;
+    return this.#options.context.requests.own;
   }
 
   /** Rejects, naming the address, where it cannot be listened on. `fd`: a socket that listens there already. */

@@ -8,7 +8,7 @@ import { TimingWheel } from '../core/wheel.ts';
 import type { ServerConnectionOptions } from '../http1/server-connection.ts';
 import { Stage } from '../http1/stage.ts';
 import { WriteBatch } from '../http1/write-batch.ts';
-import type { ProxyContext, RoutedFleet, Router } from '../proxy/context.ts';
+import type { ProxyContext, RequestsUnderWay, RoutedFleet, Router } from '../proxy/context.ts';
 import { Proxy } from '../proxy/proxy.ts';
 import { RequestIds } from '../proxy/request-id.ts';
 import type { AccessLog } from '../telemetry/access-log.ts';
@@ -17,7 +17,6 @@ import { type Connect, connector } from '../upstream/connect.ts';
 import type { RoutedMember } from '../upstream/directory.ts';
 import type { Figures } from '../upstream/figures.ts';
 import { Pool } from '../upstream/pool.ts';
-import type { RequestCount } from './request-count.ts';
 
 export interface DataPlaneOptions {
   readonly config: GatewayConfig;
@@ -30,7 +29,7 @@ export interface DataPlaneOptions {
   readonly strayMeters: ServiceMeters;
   readonly addresses: AddressPolicy;
   readonly sockets: SocketBudget;
-  readonly requests: RequestCount;
+  readonly requests: RequestsUnderWay;
   readonly accessLog: AccessLog | undefined;
   readonly reusePort: boolean;
   /** In place of sockets: for simulations. */
@@ -89,18 +88,7 @@ export class DataPlane {
       onRefused: options.onRefused,
       onRefusing: options.onRefusing,
       onHanging: options.onHanging,
-      get requests() {
-        return requests.own;
-      },
-      set requests(own) {
-        requests.own = own;
-      },
-      get maxRequests() {
-        return requests.allowed(limits.requests);
-      },
-      onOverloaded: () => {
-        requests.refuse();
-      },
+      requests,
       stopping: false,
     };
     this.proxy = new Proxy({

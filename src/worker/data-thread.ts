@@ -59,11 +59,11 @@ export class DataThread {
     this.#clock = clock;
     this.#setup = setup;
     this.#status = new ThreadStatus(setup.threads, setup.status);
-    this.#requests = new RequestCount(this.#status, setup.number);
+    const { settings } = setup;
+    this.#requests = new RequestCount(this.#status, setup.number, settings.gateway.limits.requests);
     this.#outbox = new Outbox(send);
     const figures = new Figures(setup.figures, new OwnFigures(setup.own));
     const meters = new TrafficMeters(setup.meters);
-    const { settings } = setup;
     this.#addresses = new AddressPolicy(rulesOf(settings));
     this.#replica = new Replica({
       figures,
@@ -176,6 +176,7 @@ export class DataThread {
   #reconfigure(settings: ThreadSettings): void {
     this.#addresses.configure(rulesOf(settings));
     this.#replica.services.replace(new HostTable(settings.hosts, settings.gateway.domain));
+    this.#requests.atMost = settings.gateway.limits.requests;
     this.dataPlane.reconfigure(settings.gateway);
     if (settings.accessLog === (this.#lines !== undefined)) return;
     void this.#lines?.close(LINES_MS);

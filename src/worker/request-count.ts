@@ -1,3 +1,4 @@
+import type { RequestsUnderWay } from '../proxy/context.ts';
 import type { ThreadStatus } from './status.ts';
 
 /** With so few threads it costs next to nothing to look at what each of them has, for every request. */
@@ -8,13 +9,16 @@ const FEW = 8;
  * threads the others are looked at only where the limit may be near, since each look takes a cache line from its writer;
  * until then what `sample` saw is good enough. Then half of the limit would have to come between two samples to pass it.
  */
-export class RequestCount {
+export class RequestCount implements RequestsUnderWay {
+  /** The limit over all threads. */
+  atMost: number;
   readonly #status: ThreadStatus;
   readonly #thread: number;
   #own = 0;
   #sampled = 0;
 
-  constructor(status: ThreadStatus, thread: number) {
+  constructor(status: ThreadStatus, thread: number, atMost: number) {
+    this.atMost = atMost;
     this.#status = status;
     this.#thread = thread;
   }
@@ -28,15 +32,14 @@ export class RequestCount {
     this.#status.set(this.#thread, 'requests', requests);
   }
 
-  /** How many this thread may have, its own included, where all of them together may have so many. */
-  allowed(atMost: number): number {
+  get limit(): number {
+    const { atMost } = this;
     const { threads } = this.#status;
     if (threads === 1) return atMost;
     if (threads > FEW && 2 * (this.#own + this.#sampled) < atMost) return atMost - this.#sampled;
     return atMost - this.#elsewhere;
   }
 
-  /** A request was refused for there being too many. */
   refuse(): void {
     this.#status.add(this.#thread, 'refusedRequests', 1);
   }

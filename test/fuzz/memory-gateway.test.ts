@@ -31,7 +31,7 @@ describe('the gateway in memory', () => {
     }
     expect(client.transport.sent).toBe(OK.toString('latin1').repeat(3));
     expect(gateway.instances).toHaveLength(1);
-    expect([gateway.inflight, gateway.context.requests, gateway.context.pool.idleCount]).toEqual([0, 0, 1]);
+    expect([gateway.inflight, gateway.context.requests.own, gateway.context.pool.idleCount]).toEqual([0, 0, 1]);
   });
 });
 
@@ -59,6 +59,6 @@ describe('when both sides are clogged', () => {
     }
     expect(client.closed).toBe(true);
     expect(transport.destroyed).toBe(true);
-    expect([gateway.inflight, gateway.context.requests]).toEqual([0, 0]);
+    expect([gateway.inflight, gateway.context.requests.own]).toEqual([0, 0]);
   });
 });

@@ -71,7 +71,9 @@ async function hangUp(gateway: MemoryGateway, client: ClientSide, before: number
   await gateway.turn();
   for (const { transport } of gateway.instances.slice(before)) transport.breakOff();
   await gateway.turn();
-  return gateway.inflight !== 0 || gateway.context.requests !== 0 ? 'something is still held in the end' : undefined;
+  return gateway.inflight !== 0 || gateway.context.requests.own !== 0
+    ? 'something is still held in the end'
+    : undefined;
 }
 
 /**

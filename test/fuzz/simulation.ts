@@ -365,7 +365,7 @@ export class Simulation {
     const open = this.#instances.filter(({ side }) => !side.transport.destroyed).length;
     const held = {
       inflight,
-      requests: context.requests,
+      requests: context.requests.own,
       idle: context.pool.idleCount,
       clients: this.#gateway.clients.size,
       open,

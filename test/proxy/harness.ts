@@ -200,8 +200,7 @@ export class TestGateway {
       ...(options.onHanging ? { onHanging: options.onHanging } : {}),
       isTrustedProxy: options.trusted ?? (() => false),
       onRefused: (reason) => this.refusals.push(reason),
-      requests: 0,
-      maxRequests: 10_000,
+      requests: { own: 0, limit: 10_000, refuse: () => undefined },
       stopping: false,
     };
     this.proxy = new Proxy({

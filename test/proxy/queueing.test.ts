@@ -71,10 +71,10 @@ async function gatewayTo(instances: readonly Instance[], policy: Partial<Service
 async function clientOf(gateway: TestGateway, request: string): Promise<RawClient> {
   const client = await RawClient.connect(gateway.port);
   stops.push(() => client.destroy());
-  const before = gateway.context.requests;
+  const before = gateway.context.requests.own;
   client.send(request);
   // The next one comes after it.
-  await expect.poll(() => gateway.context.requests > before || client.text !== '', { interval: 2 }).toBe(true);
+  await expect.poll(() => gateway.context.requests.own > before || client.text !== '', { interval: 2 }).toBe(true);
   return client;
 }
 
@@ -129,7 +129,7 @@ describe('a request that finds every instance at its limit', () => {
     const gone = await clientOf(gateway, get('/2'));
     const third = await clientOf(gateway, get('/3'));
     gone.destroy();
-    await expect.poll(() => gateway.context.requests).toBe(2);
+    await expect.poll(() => gateway.context.requests.own).toBe(2);
     instance.answer();
     await first.until(() => answered(first));
     await expect.poll(() => instance.seen).toEqual(['/1', '/3']);
@@ -220,6 +220,6 @@ describe('half of the instances lost', () => {
     expect(counts.after[0]).toBeGreaterThan(counts.half[0]! / 4);
     expect(slowestMs).toBeLessThan(2000);
     await expect.poll(() => gateway.inflight).toBe(0);
-    expect(gateway.context.requests).toBe(0);
+    expect(gateway.context.requests.own).toBe(0);
   });
 });

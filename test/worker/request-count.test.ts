@@ -8,7 +8,7 @@ function counts(threads: number): {
   admit: (thread: number) => boolean;
 } {
   const status = new ThreadStatus(threads);
-  const of = Array.from({ length: threads }, (_, thread) => new RequestCount(status, thread));
+  const of = Array.from({ length: threads }, (_, thread) => new RequestCount(status, thread, 10));
   return {
     status,
     of,
@@ -16,7 +16,7 @@ function counts(threads: number): {
     admit: (thread) => {
       const count = of[thread]!;
       count.own++;
-      if (count.own <= count.allowed(10)) return true;
+      if (count.own <= count.limit) return true;
       count.own--;
       count.refuse();
       return false;
