@@ -69,8 +69,68 @@ export function sameAddress(a: Instance, b: Instance): boolean {
   return a.port === b.port && a.host === b.host;
 }
 
-/** The entries of one service by address. A host mostly has one port; the map of ports comes with the second one. */
-export class AddressIndex {
+/** Beyond so many, looking through an array takes longer than a hash. */
+const FEW = 16;
+
+/** The entries of one service, by address and by the id under which they are published. Few are looked through. */
+export class Entries {
+  /** Replaced, not changed: so it is no longer than it must be. */
+  #few: readonly Entry[] = [];
+  #many: { readonly byAddress: AddressIndex; readonly byId: Map<string, Entry> } | undefined;
+
+  get isEmpty(): boolean {
+    return this.#many ? this.#many.byAddress.isEmpty : this.#few.length === 0;
+  }
+
+  at(address: Instance): Entry | undefined {
+    if (this.#many) return this.#many.byAddress.get(address);
+    return this.#few.find((entry) => sameAddress(instanceOf(entry), address));
+  }
+
+  /** By published id. */
+  get(id: string): Entry | undefined {
+    return this.#many ? this.#many.byId.get(id) : this.#few.find(({ published }) => published?.id === id);
+  }
+
+  /** An entry with one claim, in place of none. */
+  add(claim: Claim): Entry {
+    const entry: Entry = { claims: claim, published: undefined };
+    if (this.#many) this.#many.byAddress.add(entry);
+    else if (this.#few.length < FEW) this.#few = this.#few.concat([entry]);
+    else this.#index(entry);
+    return entry;
+  }
+
+  /** Obligation: no other entry is published under this id; undefined = under none any more. */
+  publish(entry: Entry, published: Instance | undefined): void {
+    if (this.#many && entry.published) this.#many.byId.delete(entry.published.id);
+    entry.published = published;
+    if (this.#many && published) this.#many.byId.set(published.id, entry);
+  }
+
+  /** Obligation: it is published no more. */
+  delete(entry: Entry, address: Instance): void {
+    if (this.#many) this.#many.byAddress.delete(address);
+    else this.#few = this.#few.toSpliced(this.#few.indexOf(entry), 1);
+  }
+
+  [Symbol.iterator](): Iterator<Entry> {
+    return this.#many ? this.#many.byAddress[Symbol.iterator]() : this.#few.values();
+  }
+
+  #index(newcomer: Entry): void {
+    this.#many = { byAddress: new AddressIndex(), byId: new Map() };
+    for (const entry of this.#few) {
+      this.#many.byAddress.add(entry);
+      if (entry.published) this.#many.byId.set(entry.published.id, entry);
+    }
+    this.#many.byAddress.add(newcomer);
+    this.#few = [];
+  }
+}
+
+/** Many entries by address. A host mostly has one port; the map of ports comes with the second one. */
+class AddressIndex {
   readonly #byHost = new Map<string, Entry | Map<number, Entry>>();
 
   get isEmpty(): boolean {
@@ -80,25 +140,22 @@ export class AddressIndex {
   get(instance: Instance): Entry | undefined {
     const found = this.#byHost.get(instance.host);
     if (found instanceof Map) return found.get(instance.port);
-    return found && portOf(found) === instance.port ? found : undefined;
+    return found && instanceOf(found).port === instance.port ? found : undefined;
   }
 
-  /** An entry with one claim, in place of none. */
-  add(claim: Claim): Entry {
-    const { host } = claim.instance;
-    const entry: Entry = { claims: claim, published: undefined };
+  add(entry: Entry): void {
+    const { host, port } = instanceOf(entry);
     const found = this.#byHost.get(host);
     if (!found) this.#byHost.set(host, entry);
-    else if (found instanceof Map) found.set(claim.instance.port, entry);
+    else if (found instanceof Map) found.set(port, entry);
     else
       this.#byHost.set(
         host,
         new Map([
-          [portOf(found), found],
-          [claim.instance.port, entry],
+          [instanceOf(found).port, found],
+          [port, entry],
         ]),
       );
-    return entry;
   }
 
   delete(instance: Instance): void {
@@ -119,11 +176,12 @@ export class AddressIndex {
   }
 }
 
-function portOf(entry: Entry): number {
+/** One of its address. */
+function instanceOf(entry: Entry): Instance {
   // Of an entry whose last claim has just gone, what is still published tells.
   const instance = entry.claims?.instance ?? entry.published;
   if (!instance) throw new Error('an entry has neither a claim nor anything published');
-  return instance.port;
+  return instance;
 }
 
 /** The id of every entry where all are known: by rank, then by address. */
@@ -144,7 +202,7 @@ export function idsByRight(entries: Iterable<Entry>): ReadonlyMap<string, Entry>
 }
 
 /** Made from the address alone, so that it is the same every time; longer only where even that is taken. */
-export function suffixed(wanted: string, entry: Entry, taken: ReadonlyMap<string, Entry>): string {
+export function suffixed(wanted: string, entry: Entry, taken: Pick<Entries, 'get'>): string {
   const address = addressOf(decider(entry).instance);
   for (let digits = 8; digits < 64; digits += 8) {
     const id = `${wanted.slice(0, 127 - digits)}-${shortHash(address, digits)}`;

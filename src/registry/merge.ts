@@ -1,11 +1,11 @@
 import type { Clock } from '../core/clock.ts';
 import type { Instance } from '../core/instance.ts';
 import {
-  AddressIndex,
   byPrecedence,
   claimsOf,
   decider,
   dropClaim,
+  Entries,
   type Entry,
   findClaim,
   idsByRight,
@@ -41,9 +41,7 @@ export interface Origin {
 
 interface Service {
   readonly name: string;
-  readonly byAddress: AddressIndex;
-  /** By published id. */
-  readonly byId: Map<string, Entry>;
+  readonly entries: Entries;
   knownBy: number;
 }
 
@@ -82,7 +80,7 @@ export class RegistryMerge {
       drop: (instance) => this.#drop(source, instance),
       know: (service) => this.#know(service),
       forget: (service) => this.#forget(service),
-      publishedOf: (instance) => this.#services.get(instance.service)?.byAddress.get(instance)?.published,
+      publishedOf: (instance) => this.#services.get(instance.service)?.entries.at(instance)?.published,
       flush: () => this.#flush(),
       close: () => this.#sources.delete(name),
     });
@@ -97,7 +95,7 @@ export class RegistryMerge {
       source.rank = at < 0 ? names.length + source.rank : at;
     }
     for (const service of this.#services.values()) {
-      for (const entry of service.byAddress) this.#publish(service, entry);
+      for (const entry of service.entries) this.#publish(service, entry);
     }
     this.#flush();
   }
@@ -116,12 +114,12 @@ export class RegistryMerge {
   }
 
   *instances(service: string): Iterable<Instance> {
-    for (const { published } of this.#services.get(service)?.byAddress ?? []) if (published) yield published;
+    for (const { published } of this.#services.get(service)?.entries ?? []) if (published) yield published;
   }
 
   /** Who has the instance with this id of the pool, the registry that decides first. */
   origins(service: string, id: string): readonly Origin[] {
-    const entry = this.#services.get(service)?.byId.get(id);
+    const entry = this.#services.get(service)?.entries.get(id);
     if (!entry) return [];
     const decides = decider(entry);
     return [...claimsOf(entry)].sort(byPrecedence).map((claim) => ({
@@ -136,7 +134,7 @@ export class RegistryMerge {
 
   #put(source: MergeSource, instance: Instance, held: boolean): void {
     const service = this.#service(instance.service);
-    let entry = service.byAddress.get(instance);
+    let entry = service.entries.at(instance);
     const claim = entry && findClaim(entry, source, instance.id);
     if (claim) {
       claim.instance = instance;
@@ -150,14 +148,14 @@ export class RegistryMerge {
         next: entry?.claims,
       };
       if (entry) entry.claims = fresh;
-      else entry = service.byAddress.add(fresh);
+      else entry = service.entries.add(fresh);
     }
     if (entry) this.#publish(service, entry);
   }
 
   #drop(source: MergeSource, instance: Instance): void {
     const service = this.#services.get(instance.service);
-    const entry = service?.byAddress.get(instance);
+    const entry = service?.entries.at(instance);
     if (!service || !entry) return;
     dropClaim(entry, source, instance.id);
     if (entry.claims) {
@@ -165,7 +163,7 @@ export class RegistryMerge {
       return;
     }
     this.#withdraw(service, entry);
-    service.byAddress.delete(instance);
+    service.entries.delete(entry, instance);
     this.#dropIfUnknown(service);
   }
 
@@ -178,35 +176,33 @@ export class RegistryMerge {
     if (published && published.id !== id) this.#withdraw(service, entry);
     // The sink first: if it throws, the same call again must find the work undone.
     this.#sink.upsert(next);
-    service.byId.set(id, entry);
-    entry.published = next;
+    service.entries.publish(entry, next);
   }
 
   #withdraw(service: Service, entry: Entry): void {
     const { published } = entry;
     if (!published) return;
     this.#sink.remove(service.name, published.id);
-    entry.published = undefined;
-    service.byId.delete(published.id);
+    service.entries.publish(entry, undefined);
   }
 
   #idFor(service: Service, entry: Entry, wanted: string): string {
     const current = entry.published?.id;
     if (current !== undefined && (this.#settled || current === wanted)) return current;
-    const holder = service.byId.get(wanted);
-    return !holder || holder === entry ? wanted : suffixed(wanted, entry, service.byId);
+    const holder = service.entries.get(wanted);
+    return !holder || holder === entry ? wanted : suffixed(wanted, entry, service.entries);
   }
 
   /** Which registry answered first must not show in the ids. */
   #settleIds(service: Service): void {
-    const goal = idsByRight(service.byAddress);
+    const goal = idsByRight(service.entries);
     const wrong = [...goal].filter(([id, entry]) => entry.published?.id !== id);
     for (const [, entry] of wrong) this.#withdraw(service, entry);
     for (const [id, entry] of wrong) {
       const { instance } = decider(entry);
-      entry.published = instance.id === id ? instance : { ...instance, id };
-      service.byId.set(id, entry);
-      this.#sink.upsert(entry.published);
+      const published = instance.id === id ? instance : { ...instance, id };
+      service.entries.publish(entry, published);
+      this.#sink.upsert(published);
     }
   }
 
@@ -218,7 +214,7 @@ export class RegistryMerge {
   #service(name: string): Service {
     let service = this.#services.get(name);
     if (!service) {
-      service = { name, byAddress: new AddressIndex(), byId: new Map(), knownBy: 0 };
+      service = { name, entries: new Entries(), knownBy: 0 };
       this.#services.set(name, service);
       this.#sink.known?.(name, true);
     }
@@ -237,7 +233,7 @@ export class RegistryMerge {
   }
 
   #dropIfUnknown(service: Service): void {
-    if (service.knownBy > 0 || !service.byAddress.isEmpty) return;
+    if (service.knownBy > 0 || !service.entries.isEmpty) return;
     this.#services.delete(service.name);
     this.#sink.known?.(service.name, false);
   }

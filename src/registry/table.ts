@@ -1,4 +1,5 @@
 import type { Instance } from '../core/instance.ts';
+import { SmallMap } from '../core/small-map.ts';
 import type { OnSkip, RegistryEvent } from './backend.ts';
 import { canonicalHost } from './address.ts';
 import { sameAddress } from './claims.ts';
@@ -29,7 +30,8 @@ export interface Slot {
 
 export interface ServiceTable {
   readonly name: string;
-  readonly slots: Map<string, Slot>;
+  /** By id. */
+  readonly slots: SmallMap<Slot>;
   /** The registry knows the service, be it without instances. */
   known: boolean;
   reported: number;
@@ -205,7 +207,7 @@ export class SourceTable {
         this.#onSkip({ service: name, id: '*', why: `there are more than ${this.#limits.services} services` });
         return undefined;
       }
-      service = { name, slots: new Map(), known: true, reported: 0, kept: 0 };
+      service = { name, slots: new SmallMap(idOf), known: true, reported: 0, kept: 0 };
       this.#services.set(name, service);
       this.#output.know(name);
     }
@@ -253,7 +255,7 @@ export class SourceTable {
       shownAsHeld: false,
       waiting: false,
     };
-    service.slots.set(id, slot);
+    service.slots.add(slot);
     return slot;
   }
 
@@ -319,6 +321,8 @@ export class SourceTable {
     return true;
   }
 }
+
+const idOf = (slot: Slot): string => slot.id;
 
 const MAYBE_NOT_CANONICAL = /[A-Z:[]|\.$/;
 

@@ -186,13 +186,21 @@ describe('after any sequence of changes', () => {
     gone: fc.boolean(),
   });
 
+  /** So many that others begin to be looked up another way: never, in the middle, from the start. */
+  const bystanders = fc.constantFrom(0, 13, 40);
+
   it('the pool is the union of the registries by address, decided in order, with unique ids', () => {
     fc.assert(
-      fc.property(fc.array(step, { maxLength: 60 }), fc.nat(60), (steps, settleAt) => {
+      fc.property(fc.array(step, { maxLength: 60 }), fc.nat(60), bystanders, (steps, settleAt, others) => {
         const fleet = new RecordingSink();
         const merge = new RegistryMerge(fleet, new ManualClock());
         const sources = ['x', 'y', 'z'].map((name) => merge.source(name));
         const registries = sources.map(() => new Map<string, Instance>());
+        for (let at = 0; at < others; at++) {
+          const other = web(`other-${at}`, 100 + at);
+          sources[at % 3]!.put(other, false);
+          registries[at % 3]!.set(other.id, other);
+        }
         steps.forEach((each, at) => {
           if (at === settleAt) merge.settle();
           const table = registries[each.source]!;
