@@ -42,5 +42,5 @@ function pair(setting: string, addresses: readonly HostPort[], fds: readonly { r
   if (fds.length === 0) return [];
   if (fds.length !== addresses.length)
     throw new Error(`systemd hands over ${fds.length} sockets for ${setting}, which names ${addresses.length}`);
-  return addresses.map((address, at) => ({ setting, ...address, fd: fds[at]?.fd ?? -1 }));
+  return addresses.map((address, at) => ({ setting, ...address, fd: fds[at]?.fd ?? -1, held: true }));
 }

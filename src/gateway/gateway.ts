@@ -148,6 +148,9 @@ export class Gateway {
     const { acceptForMs, drainMs } = reloader.config.shutdown;
     log.info('stopping', { acceptForMs, drainMs });
     await sleep(clock, acceptForMs, hurry);
+    // A client that has just connected, or asks again just now, could not know.
+    await threads.finish('ease');
+    await this.#untilIdle(Math.min(drainMs, LAST_REQUESTS_MS), hurry);
     await threads.finish('drain');
     await this.#untilIdle(drainMs, hurry);
     await this.#end();
@@ -181,5 +184,7 @@ const STOPPING = 'the gateway is stopping';
 const ADMIN_GRACE_MS = 5000;
 /** For connections that were told to close, to be closed by their clients. */
 const LAST_WORDS_MS = 2500;
+/** For requests on their way on connections that are idle. */
+const LAST_REQUESTS_MS = 250;
 /** A reload that hangs on a disk must not keep the gateway from stopping. */
 const RELOAD_END_MS = 2000;

@@ -17,7 +17,13 @@ import type { NamedSocket } from './sockets.ts';
  */
 export const PROTOCOL = 1;
 
-const socket = z.object({ setting: z.string(), host: z.string(), port: z.int(), fd: z.int().min(3) });
+const socket = z.object({
+  setting: z.string(),
+  host: z.string(),
+  port: z.int(),
+  fd: z.int().min(3),
+  held: z.boolean().optional(),
+});
 
 /** A service and an instance of it. */
 const name = z.tuple([z.string(), z.string()]);

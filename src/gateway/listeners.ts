@@ -1,18 +1,20 @@
 import type { Config, HostPort } from '../config/config.ts';
+import type { GivenSockets } from '../worker/place.ts';
 import type { ThreadListener } from '../worker/threads.ts';
 import type { PreparedChange, Reloadable } from './reload.ts';
 import { compareAddresses, type InheritedSockets, type NamedSocket } from './sockets.ts';
 
 /** What has data-plane listeners. */
 export interface ListenerHost {
-  /** `fds`: sockets that listen there already. */
-  listen(host: string, port: number, fds: readonly number[]): Promise<ThreadListener>;
+  /** `given`: sockets that listen there already. */
+  listen(host: string, port: number, given?: GivenSockets): Promise<ThreadListener>;
 }
 
 interface Open {
   /** As configured: the port may be 0. */
   readonly configured: HostPort;
   readonly listener: ThreadListener;
+  readonly held: boolean;
 }
 
 const SETTING = 'gateway.listen';
@@ -32,8 +34,8 @@ export class Listeners implements Reloadable {
   }
 
   get sockets(): readonly NamedSocket[] {
-    return this.#open.flatMap(({ configured, listener: { fds } }) =>
-      fds.map((fd) => ({ setting: SETTING, ...configured, fd })),
+    return this.#open.flatMap(({ configured, held, listener: { fds } }) =>
+      fds.map((fd) => ({ setting: SETTING, ...configured, fd, held })),
     );
   }
 
@@ -81,8 +83,8 @@ export class Listeners implements Reloadable {
     try {
       for (const configured of addresses) {
         const { host, port } = configured;
-        const sockets = inherited?.takeAll(SETTING, configured) ?? [];
-        opened.push({ configured, listener: await this.#host.listen(host, port, sockets) });
+        const given = inherited?.takeAll(SETTING, configured);
+        opened.push({ configured, held: given?.held ?? false, listener: await this.#host.listen(host, port, given) });
       }
     } catch (error) {
       for (const { listener } of opened) await listener.close();

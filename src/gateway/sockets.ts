@@ -1,10 +1,13 @@
 import { closeSync } from 'node:fs';
 import type { HostPort } from '../config/config.ts';
+import type { GivenSockets } from '../worker/place.ts';
 
 /** A listening socket, and what it is for: `gateway.listen`, `admin.listen`, `registries.NAME.listen`. */
 export interface NamedSocket extends HostPort {
   readonly setting: string;
   readonly fd: number;
+  /** Whoever opened it, systemd say, holds it open when we end: it must be the only one at its address. */
+  readonly held?: boolean | undefined;
 }
 
 /**
@@ -29,10 +32,11 @@ export class InheritedSockets {
   }
 
   /** All of what one setting names: several threads may have had one each. */
-  takeAll(setting: string, address: HostPort): number[] {
-    const found: number[] = [];
-    for (let fd = this.take(setting, address); fd !== undefined; fd = this.take(setting, address)) found.push(fd);
-    return found;
+  takeAll(setting: string, address: HostPort): GivenSockets {
+    const fds: number[] = [];
+    const held = this.#sockets.some((each) => each.setting === setting && each.held === true);
+    for (let fd = this.take(setting, address); fd !== undefined; fd = this.take(setting, address)) fds.push(fd);
+    return { fds, held };
   }
 
   /** Closes what nobody wanted, so that no client waits in a queue that nobody empties. */

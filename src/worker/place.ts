@@ -11,6 +11,13 @@ export interface Address {
   readonly reusePort: boolean;
 }
 
+/** Sockets that listen at an address already. */
+export interface GivenSockets {
+  readonly fds: readonly number[];
+  /** Somebody else holds them open, and lets clients wait there when we end: in a socket of ours they would be reset. */
+  readonly held: boolean;
+}
+
 interface PlacedSocket {
   /** Names the listener to its thread. */
   readonly listener: number;
@@ -54,14 +61,15 @@ export class Place {
     return this.#sockets.flatMap(({ fd }) => (fd === undefined ? [] : [fd]));
   }
 
-  /** `fds`: sockets that are open there already. Rejects, with some open, where one cannot be had: `close` it then. */
-  async open({ host, port, reusePort }: Address, fds: readonly number[]): Promise<void> {
+  /** Rejects, with some open, where one cannot be had: `close` it then. */
+  async open({ host, port, reusePort }: Address, given: GivenSockets): Promise<void> {
+    const { fds } = given;
     this.host = host;
     this.port = port;
     this.#reusePort = reusePort;
     this.#wanted = { host, port };
     const open = [await this.#add(0, fds[0])];
-    open.push(...(await Promise.all(this.#seats.slice(1).map((_, at) => this.#addMore(at + 1, fds)))));
+    open.push(...(await Promise.all(this.#seats.slice(1).map((_, at) => this.#addMore(at + 1, given)))));
     // More sockets than threads: what waits in their queues must be answered too.
     for (let at = this.#seats.length; at < fds.length; at++)
       open.push(await this.#add(at % this.#seats.length, fds[at]));
@@ -115,11 +123,12 @@ export class Place {
     for (const { kept } of this.#sockets.splice(0)) kept?.close();
   }
 
-  async #addMore(thread: number, fds: readonly number[]): Promise<boolean> {
+  async #addMore(thread: number, { fds, held }: GivenSockets): Promise<boolean> {
+    const [first] = this.#sockets;
     try {
-      return await this.#add(thread, fds[thread]);
+      return await this.#add(thread, fds[thread] ?? (held ? await first?.kept?.duplicate() : undefined));
     } catch (error) {
-      // A socket of systemd without ReusePort=yes has the address for itself.
+      // The socket of whoever was here before may have the address for itself.
       if (fds.length === 0) throw error;
       this.#log.warn('a thread has no socket of its own at an inherited address', { thread, error });
       return false;

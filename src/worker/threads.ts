@@ -13,7 +13,7 @@ import { cpuMsOf } from './cpu-time.ts';
 import type { Failing } from './failing.ts';
 import { Feed } from './feed.ts';
 import type { ThreadSettings, ThreadSetup } from './messages.ts';
-import { Place } from './place.ts';
+import { type GivenSockets, Place } from './place.ts';
 import { Replacement } from './replacement.ts';
 import { Seat, type Told } from './seat.ts';
 import { type StatusFigure, ThreadStatus } from './status.ts';
@@ -70,6 +70,7 @@ export class ThreadBarrier implements Barrier {
 }
 
 const MIB = 2 ** 20;
+const NONE: GivenSockets = { fds: [], held: false };
 /** What threads have to hand on their last lines, and to end. */
 const CLOSE_MS = 1000;
 
@@ -149,15 +150,15 @@ export class DataThreads {
   }
 
   /**
-   * Rejects, with nothing left open, where an address cannot be listened on. `fds`: sockets that listen there already,
-   * of a predecessor or of systemd.
+   * Rejects, with nothing left open, where an address cannot be listened on. `given`: sockets that listen there
+   * already, of a predecessor or of systemd.
    */
-  async listen(host: string, port: number, fds: readonly number[] = []): Promise<ThreadListener> {
-    if (fds.length === 0 && port !== 0) await refuseTaken(host, port);
+  async listen(host: string, port: number, given: GivenSockets = NONE): Promise<ThreadListener> {
+    if (given.fds.length === 0 && port !== 0) await refuseTaken(host, port);
     const place = new Place(await this.#keeper(), this.#seats, this.#options.log);
     this.#places.add(place);
     try {
-      await place.open({ host, port, reusePort: this.#options.reusePort }, fds);
+      await place.open({ host, port, reusePort: this.#options.reusePort }, given);
     } catch (error) {
       await this.#close(place);
       const reason = error instanceof Error ? error.message : String(error);

@@ -94,7 +94,7 @@ describe('the systemd units', () => {
     expect(valueOf('fairlead.socket', 'ListenStream')).toBe(`${host}:${port}`);
     const names = valueOf('fairlead.socket', 'FileDescriptorName');
     expect(activatedSockets({ LISTEN_PID: '7', LISTEN_FDS: '1', LISTEN_FDNAMES: names }, 7, config)).toEqual([
-      { setting: 'gateway.listen', host, port, fd: 3 },
+      { setting: 'gateway.listen', host, port, fd: 3, held: true },
     ]);
   });
 

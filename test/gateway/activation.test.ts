@@ -12,10 +12,10 @@ const env = (fds: string, names: string, pid = '7'): Record<string, string> => (
 describe('sockets that systemd has opened', () => {
   it('are taken by name, and those of one name in the order of the configuration', () => {
     expect(activatedSockets(env('4', 'admin:fairlead.socket:registry:fairlead.socket'), 7, CONFIG)).toEqual([
-      { setting: 'gateway.listen', host: '0.0.0.0', port: 8080, fd: 4 },
-      { setting: 'gateway.listen', host: '::', port: 8081, fd: 6 },
-      { setting: 'admin.listen', host: '127.0.0.1', port: 9901, fd: 3 },
-      { setting: 'registries.local.listen', host: '127.0.0.1', port: 8761, fd: 5 },
+      { setting: 'gateway.listen', host: '0.0.0.0', port: 8080, fd: 4, held: true },
+      { setting: 'gateway.listen', host: '::', port: 8081, fd: 6, held: true },
+      { setting: 'admin.listen', host: '127.0.0.1', port: 9901, fd: 3, held: true },
+      { setting: 'registries.local.listen', host: '127.0.0.1', port: 8761, fd: 5, held: true },
     ]);
   });
 

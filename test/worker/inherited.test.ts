@@ -22,7 +22,7 @@ async function listening(): Promise<{ fd: number; port: number }> {
 
 async function place(fd: number, host: string, port: number): Promise<void> {
   const made = new Place(await SocketKeeper.open(), [], silentLogger);
-  await made.open({ host, port, reusePort: true }, [fd]);
+  await made.open({ host, port, reusePort: true }, { fds: [fd], held: true });
 }
 
 describe('an inherited socket', () => {
