@@ -100,7 +100,15 @@ function recordEverything(it: Metrics, fleet: FakeFleet): void {
       { name: 'consul', up: false, ageMs: undefined },
     ],
     connections: () => ({ downstreamActive: 1, downstreamIdle: 2, upstreamActive: 3, upstreamIdle: 4 }),
-    threads: () => ({ running: 2, wanted: 3, shortage: undefined, deaths: 1, connections: [3, 4], heapBytes: [5, 6], memoryBytes: [7, 8] }),
+    threads: () => ({
+      running: 2,
+      wanted: 3,
+      shortage: undefined,
+      deaths: 1,
+      connections: [3, 4],
+      heapBytes: [5, 6],
+      memoryBytes: [7, 8],
+    }),
     bounds: () => ({
       limits: [
         ['connections', 12_500],
