@@ -54,7 +54,7 @@ async function measure(name: string, port: number, check: Check, createProbe: Cr
   let probes = 0;
   let lagsMs: number[] = [];
   const bad = new Map<string, number>();
-  const prober = new Prober<number>({
+  const prober = new Prober({
     clock: systemClock,
     random: systemRandom,
     createProbe,
@@ -67,7 +67,7 @@ async function measure(name: string, port: number, check: Check, createProbe: Cr
     },
   });
   for (let key = 0; key < TARGETS; key++) {
-    prober.track({ key, service: 'bench', instanceId: `bench-${key}`, host: '127.0.0.1', port, checks: [check] });
+    prober.track({ key, instance: { service: 'bench', id: `bench-${key}`, host: '127.0.0.1', port }, checks: [check] });
   }
   await pause(TARGETS / 4 + 2000);
   bad.clear();

@@ -47,7 +47,7 @@ const COUNT_MS = 100;
 
 /** Every member of the fleet is probed for as long as it is there; what the prober finds goes to the fleet. */
 export class Probing {
-  readonly #prober: Prober<number>;
+  readonly #prober: Prober;
   readonly #fleet: Fleet;
   readonly #clock: Clock;
   readonly #reportsItself: (service: string, id: string) => boolean;
@@ -63,7 +63,7 @@ export class Probing {
     const { maxKept, concurrency } = probeSockets(descriptorLimit());
     const kept = new KeptConnections(maxKept);
     const readFile = (file: string): string => readFileSync(file, 'utf8');
-    this.#prober = new Prober<number>({
+    this.#prober = new Prober({
       clock,
       random,
       createProbe: options.createProbe ?? createProbeFactory({ clock, addresses, script, readFile, kept }),
@@ -165,10 +165,7 @@ export class Probing {
     const unheard = checks.some(({ type }) => type === 'ttl') && !this.#reportsItself(service.name, instance.id);
     this.#prober.track({
       key: slot,
-      service: service.name,
-      instanceId: instance.id,
-      host: instance.host,
-      port: instance.port,
+      instance,
       checks: unheard ? checks.filter(({ type }) => type !== 'ttl') : checks,
       // Who registers has reported; and who is known from before a restart has not been silent yet.
       restored: true,

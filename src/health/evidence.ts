@@ -6,8 +6,8 @@ import type { ProbeResult } from './threshold.ts';
 export type ProbeOutcome = 'pass' | 'degraded' | 'fail' | 'timeout' | 'discarded';
 
 /** One probe, for metrics. */
-export interface ProbeSample<Key> {
-  readonly key: Key;
+export interface ProbeSample {
+  readonly key: number;
   readonly service: string;
   readonly type: CheckKind['type'];
   readonly outcome: ProbeOutcome;

@@ -4,7 +4,7 @@ import type { ProbeResult } from './threshold.ts';
 /** Where a probe goes, and for whom. */
 export interface ProbeTarget {
   readonly service: string;
-  readonly instanceId: string;
+  readonly id: string;
   /** IP address (IPv6 without brackets) or host name. */
   readonly host: string;
   /** The port of the check where it names one, else the instance's. */

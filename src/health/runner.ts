@@ -1,7 +1,9 @@
+import type { Check } from '../core/check.ts';
 import type { Clock } from '../core/clock.ts';
 import { formatDuration } from '../core/units.ts';
 import type { TimingWheel } from '../core/wheel.ts';
-import type { CheckTask } from './check-task.ts';
+import type { CheckTable } from './check-table.ts';
+import { CheckTask, type Activity } from './check-task.ts';
 import { Dispatcher } from './dispatcher.ts';
 import type { ProbeOutcome } from './evidence.ts';
 import type { CreateProbe, ProbeAnswer, ProbeTarget } from './probe.ts';
@@ -15,32 +17,40 @@ export interface RunEnd {
   readonly text: string;
   readonly outcome: ProbeOutcome;
   readonly durationMs: number;
+  /** From its turn to its start. */
+  readonly lagMs: number;
 }
 
-export interface RunnerOptions<Key> {
+export interface RunnerOptions {
+  readonly checks: CheckTable;
   readonly clock: Clock;
   readonly wheel: TimingWheel;
   readonly watch: SelfWatch;
   readonly limits: ProberLimits;
   readonly createProbe: CreateProbe;
-  /** The run is over, and the task waits: give it its next turn, which also replaces its deadline. */
-  readonly onEnd: (task: CheckTask<Key>, end: RunEnd, nowMs: number) => void;
+  readonly instanceOf: (row: number) => ProbeTarget;
+  /** The run is over, whatever it came to. May retire the check. */
+  readonly onResult: (row: number, end: RunEnd) => void;
+  /** The check waits: give it its next turn. Follows upon `onResult`, unless that has retired it. */
+  readonly onEnd: (row: number, end: RunEnd, nowMs: number) => void;
 }
 
 /** After so many runs in a row without a local port or address, that is the fault of this instance's address after all. */
 const MAX_UNABLE = 30;
 
 /** Runs checks: each within the bounds, each until its answer or its deadline, whichever comes first. */
-export class Runner<Key> {
-  readonly #options: RunnerOptions<Key>;
-  readonly #network: Dispatcher<CheckTask<Key>>;
-  readonly #scripts: Dispatcher<CheckTask<Key>>;
+export class Runner {
+  readonly #options: RunnerOptions;
+  readonly #network: Dispatcher<CheckTask>;
+  readonly #scripts: Dispatcher<CheckTask>;
+  /** By row: those that are queued, run, or keep something for the next run. */
+  readonly #tasks = new Map<number, CheckTask>();
 
-  constructor(options: RunnerOptions<Key>) {
+  constructor(options: RunnerOptions) {
     this.#options = options;
     const { clock, wheel, limits } = options;
     const { concurrency, perHost, scripts, startsPerTick } = limits;
-    const begin = (task: CheckTask<Key>): void => this.#begin(task);
+    const begin = (task: CheckTask): void => this.#begin(task);
     this.#network = new Dispatcher(clock, wheel, { concurrency, perHost, startsPerTick }, begin);
     this.#scripts = new Dispatcher(
       clock,
@@ -58,10 +68,17 @@ export class Runner<Key> {
     return this.#network.queued + this.#scripts.queued;
   }
 
-  /** The turn of a waiting task has come. */
-  offer(task: CheckTask<Key>, nowMs: number): void {
+  /** The turn of a waiting check has come, which was to be at `turnMs`. */
+  offer(row: number, turnMs: number, nowMs: number): void {
+    const task = this.#taskOf(row);
     task.activity = 'queued';
+    task.turnMs = turnMs;
+    task.suspect = this.#options.checks.standingOf(row).fails > 0;
     this.#dispatcherOf(task).offer(task, nowMs);
+  }
+
+  activityOf(row: number): Activity {
+    return this.#tasks.get(row)?.activity ?? 'waiting';
   }
 
   /** Begins nothing any more. */
@@ -70,17 +87,30 @@ export class Runner<Key> {
     this.#scripts.stop();
   }
 
-  /** Ends whatever the task is doing, for good. */
-  retire(task: CheckTask<Key>): void {
+  /** Ends whatever the check is doing, for good. */
+  retire(row: number): void {
+    const task = this.#tasks.get(row);
+    if (task === undefined) return;
+    this.#tasks.delete(row);
     const wasRunning = task.running;
-    task.activity = 'retired';
+    task.activity = 'waiting';
+    task.retired = true;
     this.#options.wheel.cancel(task);
     task.probe?.close();
     if (wasRunning) this.#dispatcherOf(task).ended(task);
   }
 
-  /** The deadline of a running task has come. */
-  deadline(task: CheckTask<Key>, nowMs: number): void {
+  #taskOf(row: number): CheckTask {
+    let task = this.#tasks.get(row);
+    if (task === undefined) {
+      const { checks, instanceOf } = this.#options;
+      task = new CheckTask(row, instanceOf(row), checks.checkOf(row).type, this.#deadline);
+      this.#tasks.set(row, task);
+    }
+    return task;
+  }
+
+  readonly #deadline = (task: CheckTask, nowMs: number): void => {
     if (!task.graced) {
       // Timers run before sockets are read: an answer that has arrived already must be seen before it is judged late.
       task.graced = true;
@@ -88,21 +118,24 @@ export class Runner<Key> {
       return;
     }
     const waitedFor = task.probe?.abort() ?? 'no start';
-    this.#end(task, 'fail', `${waitedFor} within ${formatDuration(task.check.timeoutMs)}`, 'timeout');
-  }
+    const { timeoutMs } = this.#options.checks.checkOf(task.row);
+    this.#end(task, 'fail', `${waitedFor} within ${formatDuration(timeoutMs)}`, 'timeout');
+  };
 
-  #begin(task: CheckTask<Key>): void {
-    const { clock, wheel, watch, createProbe } = this.#options;
+  #begin(task: CheckTask): void {
+    const { checks, clock, wheel, watch, createProbe } = this.#options;
+    const { row } = task;
+    const check = checks.checkOf(row);
     const nowMs = clock.now();
     watch.begun(nowMs);
     task.activity = 'running';
     task.graced = false;
-    task.skipped = false;
-    task.startedMs = nowMs;
+    checks.skipped[row] = 0;
+    checks.startedMs[row] = nowMs;
     task.lagMs = Math.max(0, nowMs - task.turnMs);
-    wheel.schedule(task, nowMs + task.check.timeoutMs);
+    wheel.schedule(task, nowMs + check.timeoutMs);
     try {
-      task.probe ??= createProbe(targetOf(task), task.check, (answer) => this.#report(task, answer));
+      task.probe ??= createProbe(targetOf(task.instance, check), check, (answer) => this.#report(task, answer));
       task.probe.start();
     } catch (error) {
       // It had reported already: the error is that of whoever was told.
@@ -117,14 +150,14 @@ export class Runner<Key> {
     }
   }
 
-  #report(task: CheckTask<Key>, answer: ProbeAnswer): void {
+  #report(task: CheckTask, answer: ProbeAnswer): void {
     if (!task.running) return;
     if (answer.result !== 'unable') {
-      task.unable = 0;
+      this.#options.checks.unable[task.row] = 0;
       this.#end(task, answer.result, answer.text, answer.result);
       return;
     }
-    const { watch, clock } = this.#options;
+    const { checks, watch, clock } = this.#options;
     if (answer.everywhere === true) {
       watch.ranOut(answer.text, clock.now());
       watch.discard();
@@ -133,8 +166,8 @@ export class Runner<Key> {
       return;
     }
     // An instance that has never answered may simply have an address that no local one can reach.
-    const worked = task.standing.state === 'passing' || task.standing.state === 'degraded';
-    const excused = worked && ++task.unable <= MAX_UNABLE;
+    const { state } = checks.standingOf(task.row);
+    const excused = (state === 'passing' || state === 'degraded') && this.#excuses(task.row);
     if (excused) {
       watch.discard();
       watch.cutOff(task.host, answer.text, clock.now());
@@ -142,27 +175,40 @@ export class Runner<Key> {
     this.#end(task, 'fail', answer.text, excused ? 'discarded' : 'fail');
   }
 
-  #end(task: CheckTask<Key>, result: ProbeResult, text: string, outcome: ProbeOutcome): void {
-    const { clock, watch, onEnd } = this.#options;
+  #excuses(row: number): boolean {
+    const { unable } = this.#options.checks;
+    const before = unable[row] as number;
+    if (before >= MAX_UNABLE) return false;
+    unable[row] = before + 1;
+    return true;
+  }
+
+  #end(task: CheckTask, result: ProbeResult, text: string, outcome: ProbeOutcome): void {
+    const { checks, clock, wheel, watch, onResult, onEnd } = this.#options;
+    const { row, lagMs } = task;
     const nowMs = clock.now();
+    const startedMs = checks.startedMs[row] as number;
     task.activity = 'waiting';
     if (task.probe?.keepsNothing === true) task.probe = undefined;
-    const believed = result !== 'fail' || outcome === 'discarded' || watch.believes(task.startedMs);
-    const durationMs = nowMs - task.startedMs;
+    const believed = result !== 'fail' || outcome === 'discarded' || watch.believes(startedMs);
+    const end = { result, text, outcome: believed ? outcome : 'discarded', durationMs: nowMs - startedMs, lagMs };
     try {
-      onEnd(task, { result, text, outcome: believed ? outcome : 'discarded', durationMs }, nowMs);
+      onResult(row, end);
+      if (!task.retired) onEnd(row, end, nowMs);
     } finally {
+      wheel.cancel(task);
+      if (task.probe === undefined && this.#tasks.get(row) === task) this.#tasks.delete(row);
       this.#dispatcherOf(task).ended(task);
     }
   }
 
-  #dispatcherOf(task: CheckTask<Key>): Dispatcher<CheckTask<Key>> {
-    return task.check.type === 'script' ? this.#scripts : this.#network;
+  #dispatcherOf(task: CheckTask): Dispatcher<CheckTask> {
+    return task.type === 'script' ? this.#scripts : this.#network;
   }
 }
 
-function targetOf<Key>({ target, check }: CheckTask<Key>): ProbeTarget {
-  if (check.port === undefined || check.port === target.port) return target;
-  const { service, instanceId, host } = target;
-  return { service, instanceId, host, port: check.port };
+function targetOf(instance: ProbeTarget, check: Check): ProbeTarget {
+  if (check.port === undefined || check.port === instance.port) return instance;
+  const { service, id, host } = instance;
+  return { service, id, host, port: check.port };
 }

@@ -1,7 +1,7 @@
 import type { Check, CheckKind, CheckTiming, HttpCheck } from '../../src/core/check.ts';
 import type { Clock } from '../../src/core/clock.ts';
 import type { CreateProbe, Probe, ProbeAnswer, ProbeTarget, Report } from '../../src/health/probe.ts';
-import type { TargetSpec } from '../../src/health/check-task.ts';
+import type { TargetSpec } from '../../src/health/targets.ts';
 import { Alarm, TimingWheel } from '../../src/core/wheel.ts';
 
 export const TIMING: CheckTiming = {
@@ -36,15 +36,16 @@ export function httpCheck(
   };
 }
 
-export function target<Key>(key: Key, part: Partial<TargetSpec<Key>> = {}): TargetSpec<Key> {
+export function target(
+  key: number,
+  part: Partial<ProbeTarget> & Partial<Pick<TargetSpec, 'checks' | 'restored'>> = {},
+): TargetSpec {
+  const { checks = [tcpCheck()], restored = false, ...place } = part;
   return {
     key,
-    service: 'web',
-    instanceId: `web-${String(key)}`,
-    host: '10.0.0.1',
-    port: 8080,
-    checks: [tcpCheck()],
-    ...part,
+    instance: { service: 'web', id: `web-${key}`, host: '10.0.0.1', port: 8080, ...place },
+    checks,
+    restored,
   };
 }
 
@@ -106,7 +107,7 @@ export class SimulatedProbes {
         underWay = true;
         change(1);
         const nowMs = this.#clock.now();
-        this.starts.push({ atMs: nowMs, instanceId: to.instanceId, check: check.name });
+        this.starts.push({ atMs: nowMs, instanceId: to.id, check: check.name });
         const next = this.behaviour(to, check, nowMs);
         if (next === undefined) return;
         answer = next.answer;

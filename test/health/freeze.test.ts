@@ -20,13 +20,13 @@ import {
 const NO_DESCRIPTORS: ProbeAnswer = { result: 'unable', text: 'no file descriptors left', everywhere: true };
 const NO_PORT: ProbeAnswer = { result: 'unable', text: 'no local address or port', everywhere: false };
 
-function setUp(behaviour: Behaviour, options: Partial<ProberOptions<number>> = {}) {
+function setUp(behaviour: Behaviour, options: Partial<ProberOptions> = {}) {
   const clock = new StallingClock();
   const probes = new SimulatedProbes(clock, behaviour);
   const verdicts: [number, ProbeState][] = [];
   const freezes: FreezeEvent[] = [];
   const outcomes: ProbeOutcome[] = [];
-  const prober = new Prober<number>({
+  const prober = new Prober({
     clock,
     random: seededRandom(5),
     createProbe: probes.create,
@@ -136,7 +136,7 @@ describe('a prober that doubts itself', () => {
     for (let key = 0; key < 20; key++)
       prober.track(target(key, { checks: [tcpCheck({ unhealthyThreshold: 1, intervalMs: 2000 })] }));
     clock.advance(5000);
-    probes.behaviour = (to) => ({ afterMs: 1, answer: to.instanceId === 'web-7' ? NO_DESCRIPTORS : REFUSED });
+    probes.behaviour = (to) => ({ afterMs: 1, answer: to.id === 'web-7' ? NO_DESCRIPTORS : REFUSED });
     const fine = verdicts.length;
     while (prober.stats.discarded === 0) clock.advance(10);
     const ejectedBefore = verdicts.length;

@@ -15,7 +15,7 @@ import { httpCheck, target, tcpCheck } from './fixtures.ts';
 import { TestServers, until } from './probes/run.ts';
 
 const servers = new TestServers();
-const probers: Prober<number>[] = [];
+const probers: Prober[] = [];
 afterEach(async () => {
   for (const prober of probers.splice(0)) prober.stop();
   await servers.stop();
@@ -28,7 +28,7 @@ const SLACK_MS = 2000;
 function start(maxLagMs = 1000) {
   const states = new Map<number, { state: ProbeState; text: string; atMs: number }>();
   const freezes: FreezeEvent[] = [];
-  const prober = new Prober<number>({
+  const prober = new Prober({
     clock: systemClock,
     random: systemRandom,
     createProbe: createProbeFactory({ clock: systemClock }),
@@ -149,7 +149,7 @@ describe('a prober of real servers', () => {
       const check = { type: 'http', name: 'http', path: '/', method: 'GET', statuses: [[200, 299]], headers: [], verifyTls: true,
         intervalMs: 500, timeoutMs: 2000, fastIntervalMs: 100, healthyThreshold: 1, unhealthyThreshold: 1, jitter: 0.2 };
       for (let key = 0; key < 200; key++) {
-        prober.track({ key, service: 'web', instanceId: 'web-' + key, host: '127.0.0.1', port: ${port}, checks: [check] });
+        prober.track({ key, instance: { service: 'web', id: 'web-' + key, host: '127.0.0.1', port: ${port} }, checks: [check] });
       }
       const endMs = performance.now() + 12_000;
       const timer = setInterval(() => {

@@ -4,6 +4,7 @@ import { ManualClock } from '../../src/core/clock.ts';
 import type { ProbeState } from '../../src/core/health.ts';
 import { seededRandom } from '../../src/core/random.ts';
 import type { ProbeSample, VerdictEvidence } from '../../src/health/evidence.ts';
+import type { Report } from '../../src/health/probe.ts';
 import { Prober, type ProberOptions } from '../../src/health/prober.ts';
 import { httpCheck, PASS, REFUSED, SimulatedProbes, target, tcpCheck, TIMING, type Behaviour } from './fixtures.ts';
 
@@ -13,20 +14,23 @@ interface Verdict extends VerdictEvidence {
   readonly atMs: number;
 }
 
-function setUp(behaviour: Behaviour, options: Partial<ProberOptions<number>> = {}) {
+function setUp(behaviour: Behaviour, options: Partial<ProberOptions> = {}) {
   const clock = new ManualClock();
   const probes = new SimulatedProbes(clock, behaviour);
   const verdicts: Verdict[] = [];
-  const samples: ProbeSample<number>[] = [];
-  const prober = new Prober<number>({
+  const samples: ProbeSample[] = [];
+  const successMs = new Map<number, number>();
+  const prober = new Prober({
     clock,
     random: seededRandom(1),
     createProbe: probes.create,
     onVerdict: (key, state, evidence) => verdicts.push({ key, state, atMs: clock.now(), ...evidence }),
     onResult: (sample) => samples.push(sample),
+    trafficSuccessMs: (key) => successMs.get(key),
     ...options,
   });
-  return { clock, probes, verdicts, samples, prober };
+  const trafficSucceeds = (key: number): void => void successMs.set(key, clock.now());
+  return { clock, probes, verdicts, samples, prober, trafficSucceeds };
 }
 
 const answering: Behaviour = () => ({ afterMs: 5, answer: PASS });
@@ -47,7 +51,10 @@ describe('Prober', () => {
 
   it('looks at once where it is asked to, and goes on at the fast interval only where what it finds speaks against the verdict', () => {
     let alive = true;
-    const { clock, prober, probes, verdicts } = setUp(() => ({ afterMs: 1, answer: alive ? PASS : REFUSED }));
+    const { clock, prober, probes, verdicts, trafficSucceeds } = setUp(() => ({
+      afterMs: 1,
+      answer: alive ? PASS : REFUSED,
+    }));
     prober.track(target(1));
     clock.advance(20_000);
     const before = probes.starts.length;
@@ -58,7 +65,7 @@ describe('Prober', () => {
     expect(probes.starts.length).toBeLessThanOrEqual(before + 3);
 
     alive = false;
-    prober.reportSuccess(1);
+    trafficSucceeds(1);
     const diedMs = clock.now();
     prober.look(1);
     clock.advance(2100);
@@ -278,6 +285,44 @@ describe('Prober', () => {
       expect(probes.starts).toHaveLength(10);
     });
 
+    it('never takes what a probe of a gone instance says late for the instance that has its place now', () => {
+      const reports = new Map<string, Report>();
+      const { clock, prober, verdicts } = setUp(answering, {
+        createProbe: ({ id }, _check, report) => {
+          reports.set(id, report);
+          return { start: () => undefined, abort: () => 'no answer', close: () => undefined };
+        },
+      });
+      prober.track(target(1));
+      clock.advance(100);
+      prober.untrack(1);
+      prober.track(target(2));
+      reports.get('web-1')!(PASS);
+      clock.advance(100);
+      reports.get('web-1')!(PASS);
+      expect(verdicts).toEqual([]);
+      expect(prober.explain(2)!.checks[0]).toMatchObject({ activity: 'running', last: undefined });
+      reports.get('web-2')!(PASS);
+      expect(verdicts).toMatchObject([{ key: 2, state: 'passing' }]);
+      expect(prober.stats).toMatchObject({ targets: 1, running: 0 });
+    });
+
+    it('lets whoever hears of a result untrack the very instance, and gives its place to another', () => {
+      const { clock, prober, probes, verdicts } = setUp(answering, {
+        onResult: ({ key }) => {
+          if (key !== 1) return;
+          prober.untrack(1);
+          prober.track(target(2, { checks: [httpCheck()] }));
+        },
+      });
+      prober.track(target(1));
+      clock.advance(60_000);
+      expect(probes.starts.filter(({ instanceId }) => instanceId === 'web-1')).toHaveLength(1);
+      expect(verdicts).toMatchObject([{ key: 2, state: 'passing', text: 'http: fine' }]);
+      prober.untrack(2);
+      expect([prober.stats.running, clock.pending]).toEqual([0, 0]);
+    });
+
     it('leaves nothing behind after many instances have come and gone', () => {
       const { clock, prober, probes } = setUp(answering);
       for (let round = 0; round < 50; round++) {
@@ -444,12 +489,12 @@ describe('Prober', () => {
 
   describe('traffic as evidence', () => {
     it('puts tcp probes off, at most one in a row', () => {
-      const { clock, prober, probes } = setUp(answering);
+      const { clock, prober, probes, trafficSucceeds } = setUp(answering);
       prober.track(target(1));
       prober.track(target(2));
       for (let step = 0; step < 1000; step++) {
         clock.advance(100);
-        prober.reportSuccess(1);
+        trafficSucceeds(1);
       }
       const busy = probes.starts.filter(({ instanceId }) => instanceId === 'web-1');
       const idle = probes.starts.filter(({ instanceId }) => instanceId === 'web-2');
@@ -459,12 +504,12 @@ describe('Prober', () => {
 
     it('does not delay the detection of an instance that stops', () => {
       for (let seed = 0; seed < 30; seed++) {
-        const { clock, prober, probes, verdicts } = setUp(answering, { random: seededRandom(seed) });
+        const { clock, prober, probes, verdicts, trafficSucceeds } = setUp(answering, { random: seededRandom(seed) });
         prober.track(target(seed));
         const diesAtMs = 10_000 + seed * 731;
         while (clock.now() < diesAtMs) {
           clock.advance(100);
-          prober.reportSuccess(seed);
+          trafficSucceeds(seed);
         }
         probes.behaviour = () => undefined;
         const deadAtMs = clock.now();
@@ -475,7 +520,7 @@ describe('Prober', () => {
     });
 
     it('reads the columns of whoever keeps them, and can be switched off', () => {
-      const count = (options: Partial<ProberOptions<number>>, part: Partial<Check> = {}): number => {
+      const count = (options: Partial<ProberOptions>, part: Partial<Check> = {}): number => {
         const { clock, prober, probes } = setUp(answering, options);
         prober.track(target(1, { checks: [{ ...tcpCheck(), ...part } as Check] }));
         clock.advance(100_000);
@@ -494,23 +539,23 @@ describe('Prober', () => {
     });
 
     it('stands in for a check that asks for more where the operator says so', () => {
-      const { clock, prober, probes } = setUp(answering);
+      const { clock, prober, probes, trafficSucceeds } = setUp(answering);
       prober.track(target(1, { checks: [{ ...httpCheck(), trafficAsEvidence: true }] }));
       for (let step = 0; step < 1000; step++) {
         clock.advance(100);
-        prober.reportSuccess(1);
+        trafficSucceeds(1);
       }
       expect(probes.starts.length).toBeLessThan(16);
     });
 
     it('never stands in by itself for a check that asks for more than a connection, nor for another port', () => {
-      const { clock, prober, probes } = setUp(answering);
+      const { clock, prober, probes, trafficSucceeds } = setUp(answering);
       prober.track(target(1, { checks: [httpCheck()] }));
       prober.track(target(2, { checks: [tcpCheck({ port: 9999 })] }));
       for (let step = 0; step < 1000; step++) {
         clock.advance(100);
-        prober.reportSuccess(1);
-        prober.reportSuccess(2);
+        trafficSucceeds(1);
+        trafficSucceeds(2);
       }
       for (const id of ['web-1', 'web-2']) {
         expect(probes.starts.filter(({ instanceId }) => instanceId === id).length).toBeGreaterThanOrEqual(19);

@@ -9,13 +9,13 @@ import { httpCheck, PASS, REFUSED, SimulatedProbes, target, type Behaviour } fro
 const CHECK = httpCheck();
 const TARGETS = 20_000;
 
-function setUp(behaviour: Behaviour, options: Partial<ProberOptions<number>> = {}) {
+function setUp(behaviour: Behaviour, options: Partial<ProberOptions> = {}) {
   const clock = new ManualClock();
   const probes = new SimulatedProbes(clock, behaviour);
   const states = new Map<number, ProbeState>();
   const changedAtMs = new Map<number, number>();
   const lagsMs: number[] = [];
-  const prober = new Prober<number>({
+  const prober = new Prober({
     clock,
     random: seededRandom(11),
     createProbe: probes.create,
@@ -65,7 +65,7 @@ describe(`a prober of ${TARGETS} instances`, () => {
     trackAll();
     clock.advance(20_000);
     const dead = (id: string): boolean => Number(id.slice(4)) % 2 === 0;
-    probes.behaviour = (to) => (dead(to.instanceId) ? { afterMs: 1, answer: REFUSED } : { afterMs: 3, answer: PASS });
+    probes.behaviour = (to) => (dead(to.id) ? { afterMs: 1, answer: REFUSED } : { afterMs: 3, answer: PASS });
     const diedAtMs = clock.now();
     clock.advance(30_000);
     expect(count('failing')).toBe(TARGETS / 2);
@@ -89,7 +89,7 @@ describe(`a prober of ${TARGETS} instances`, () => {
     trackAll();
     clock.advance(20_000);
     lateMs.length = 0;
-    probes.behaviour = (to) => (Number(to.instanceId.slice(4)) % 2 === 0 ? undefined : { afterMs: 3, answer: PASS });
+    probes.behaviour = (to) => (Number(to.id.slice(4)) % 2 === 0 ? undefined : { afterMs: 3, answer: PASS });
     const diedAtMs = clock.now();
     clock.advance(40_000);
     expect(count('failing')).toBe(TARGETS / 2);
@@ -112,7 +112,7 @@ describe(`a prober of ${TARGETS} instances`, () => {
     });
     trackAll();
     clock.advance(20_000);
-    probes.behaviour = (to) => (Number(to.instanceId.slice(4)) % 2 === 0 ? undefined : { afterMs: 3, answer: PASS });
+    probes.behaviour = (to) => (Number(to.id.slice(4)) % 2 === 0 ? undefined : { afterMs: 3, answer: PASS });
     clock.advance(60_000);
     lateMs.length = 0;
     clock.advance(20_000);

@@ -80,7 +80,7 @@ export class ScriptProbe implements Probe {
   }
 
   #spawn(program: string, args: readonly string[]): ChildProcess {
-    const { service, instanceId, host, port } = this.#to;
+    const { service, id, host, port } = this.#to;
     return spawn(program, args, {
       shell: false,
       detached: true,
@@ -88,7 +88,7 @@ export class ScriptProbe implements Probe {
       env: {
         PATH: this.#options.path,
         FAIRLEAD_SERVICE: service,
-        FAIRLEAD_INSTANCE: instanceId,
+        FAIRLEAD_INSTANCE: id,
         FAIRLEAD_HOST: host,
         FAIRLEAD_PORT: String(port),
       },

@@ -351,7 +351,7 @@ describe.each([
   it('sends nothing to an instance whose host is none, and brackets an IPv6 address', async () => {
     const answer = await probing(httpCheck(), { host: 'a b\r\nX: y', port: 80 }).run();
     expect(answer).toEqual({ result: 'fail', text: 'the host of the instance is not valid' });
-    const to = (host: string, port: number) => ({ service: 'web', instanceId: 'web-1', host, port });
+    const to = (host: string, port: number) => ({ service: 'web', id: 'web-1', host, port });
     const { textFor } = requestTemplate(httpCheck(), 'test');
     expect(textFor(to('fd00::1', 8080))).toContain('\r\nHost: [fd00::1]:8080\r\n');
     expect(textFor(to('fd00::1', 80))).toContain('\r\nHost: [fd00::1]\r\n');
@@ -471,7 +471,7 @@ describe('HttpProbe over TLS', () => {
       new Promise((resolve) => created(httpCheck({ caFile: '/ca.pem', type: 'https' }), port, resolve).start());
     const create = createProbeFactory({ clock, readFile: () => content() });
     const created = (check: Check, to: number, report: Report): Probe =>
-      create({ service: 'web', instanceId: 'web-1', host: '127.0.0.1', port: to }, check, report);
+      create({ service: 'web', id: 'web-1', host: '127.0.0.1', port: to }, check, report);
     expect(() => created(httpCheck({ caFile: '/ca.pem', type: 'https' }), port, () => undefined).start()).toThrow(
       '/ca.pem holds no certificate in PEM',
     );

@@ -24,7 +24,7 @@ export function probing(
   const strays: ProbeAnswer[] = [];
   let settle: ((answer: ProbeAnswer) => void) | undefined;
   const create = createProbeFactory({ clock: systemClock, readFile: certificate, ...options });
-  const target = { service: 'web', instanceId: 'web-1', host: to.host ?? '127.0.0.1', port: to.port };
+  const target = { service: 'web', id: 'web-1', host: to.host ?? '127.0.0.1', port: to.port };
   const probe = create(target, check, (answer) => {
     if (settle === undefined) strays.push(answer);
     settle?.(answer);
