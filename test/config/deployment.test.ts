@@ -1,5 +1,7 @@
-import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { activatedSockets } from '../../src/gateway/activation.ts';
@@ -86,6 +88,33 @@ describe('the systemd units', () => {
   it('wait for as long as the defaults take to stop', () => {
     const { acceptForMs, drainMs } = load('').shutdown;
     expect(Number(valueOf('fairlead.service', 'TimeoutStopSec')) * 1000).toBeGreaterThan(acceptForMs + drainMs);
+  });
+
+  it('tell the process that serves to stop while another one is the main one, and otherwise nobody', async () => {
+    const pidFile = valueOf('fairlead.service', 'PIDFile') ?? '?';
+    const [, script = ''] = /^-\/bin\/sh -c '(.*)'$/.exec(valueOf('fairlead.service', 'ExecStop') ?? '') ?? [];
+    const directory = mkdtempSync(join(tmpdir(), 'fairlead-unit-'));
+    const file = join(directory, 'pid');
+    const serving = spawn('sleep', ['60']);
+    const ended = new Promise((resolve) => serving.once('exit', (_, signal) => resolve(signal)));
+    const { pid = 0 } = serving;
+    const stop = (mainPid: number): void => {
+      // As systemd.service(5) says: two of them stand for one.
+      const command = script.replaceAll('$$', '$').replace(pidFile, file);
+      spawnSync('/bin/sh', ['-c', command], { env: { PATH: process.env['PATH'], MAINPID: String(mainPid) } });
+    };
+    try {
+      expect(script).toContain(pidFile);
+      stop(1);
+      writeFileSync(file, `${pid}\n`);
+      stop(pid);
+      expect([serving.exitCode, serving.signalCode]).toEqual([null, null]);
+      stop(pid + 1);
+      expect(await ended).toBe('SIGTERM');
+    } finally {
+      serving.kill('SIGKILL');
+      rmSync(directory, { recursive: true });
+    }
   });
 
   it('hand over the socket that the default configuration listens on', () => {
