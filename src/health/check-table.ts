@@ -36,6 +36,8 @@ export class CheckTable {
   /** The next check of the same instance. */
   #siblings = new Int32Array(0);
   readonly #free: number[] = [];
+  /** Kept in the timeline of each instance: where thousands say the same one after the other, one string for all. */
+  #latestSummary = '';
 
   /** A row for a check of an instance, of which nothing has been heard yet. */
   take(key: number, check: Check, standing: Standing, phase: number, nowMs: number): number {
@@ -87,7 +89,9 @@ export class CheckTable {
   summary(row: number): string {
     const { fails, passes, notPassed } = this.standingOf(row);
     const inRow = fails > 0 ? fails : passes > 0 ? passes : notPassed;
-    return `${this.checkOf(row).name}: ${this.#texts[row]}${inRow > 1 ? ` (${inRow} in a row)` : ''}`;
+    const text = `${this.checkOf(row).name}: ${this.#texts[row]}${inRow > 1 ? ` (${inRow} in a row)` : ''}`;
+    if (text !== this.#latestSummary) this.#latestSummary = text;
+    return this.#latestSummary;
   }
 
   /** `nextInMs`: until its turn, where it waits for that. */
