@@ -33,16 +33,19 @@ const heldHere = new Set<string>();
  * take a person to start a gateway again after a crash.
  *
  * From another host or container nobody can ask whether the holder lives. Such a lock is taken over too, and `verify`,
- * called before every write, stops the former holder in case it does.
+ * called a few times a second while it writes, stops the former holder in case it does.
  *
  * The file stays when the lock is released. Do not delete it while a gateway runs.
  */
 export class DataLock {
+  /** The former holder cannot be asked: it may live, and write until its next `verify`. */
+  readonly mayBeContested: boolean;
   readonly #directory: string;
   readonly #file: FileHandle;
   readonly #content: LockContent;
 
-  private constructor(directory: string, file: FileHandle, content: LockContent) {
+  private constructor(directory: string, file: FileHandle, content: LockContent, mayBeContested: boolean) {
+    this.mayBeContested = mayBeContested;
     this.#directory = directory;
     this.#file = file;
     this.#content = content;
@@ -64,7 +67,8 @@ export class DataLock {
         if (why === undefined) throw inUse(`the gateway with pid ${found.pid}`);
         log('warn', 'took over the lock of a gateway that is gone', { dataDir, pid: found.pid, host: found.host, why });
       }
-      const lock = new DataLock(directory, file, await describe(owner.pid));
+      const mayBeContested = found?.released === false && !(await isOfThisBoot(found));
+      const lock = new DataLock(directory, file, await describe(owner.pid), mayBeContested);
       await lock.#write(lock.#content);
       await lock.verify();
       return lock;
@@ -147,6 +151,11 @@ async function whyStale(found: LockContent, owner: LockOwner): Promise<string | 
   return started !== '' && found.started !== '' && started !== found.started
     ? 'its process id is in use by another'
     : undefined;
+}
+
+/** Of this host since it was started: then it can be asked. */
+async function isOfThisBoot({ host, boot }: LockContent): Promise<boolean> {
+  return host === hostname() && boot === (await bootId());
 }
 
 function bootId(): Promise<string> {

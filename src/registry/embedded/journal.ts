@@ -13,7 +13,7 @@ export interface JournalOptions {
   readonly log: RegistryLog;
   /** Records that make the whole table as it is at the call. */
   readonly snapshot: () => readonly LogRecord[];
-  /** Rejects when this gateway must not write any more. Asked before every write. */
+  /** Rejects when this gateway must not write any more. Asked before a write, once in `OWNER_CHECK_MS`. */
   readonly verifyOwner: () => Promise<void>;
   /** The log is rewritten when it is longer than this and than twice its length after the last rewrite. */
   readonly compactAboveBytes: number;
@@ -54,6 +54,8 @@ const FILE_NAME = 'registry.log';
 const MAX_TAIL_BYTES = 33_554_432;
 const COMPACTION_RETRY_MS = 60_000;
 const REPLACEMENT_RETRY_MS = 1000;
+/** For so long an answer of `verifyOwner` holds: it is a read of the disk, and would be one of three for every write. */
+export const OWNER_CHECK_MS = 250;
 
 /**
  * The log of registrations: one file to which records are appended and synced, rewritten from memory when most of it
@@ -68,6 +70,7 @@ export class Journal implements RegistrationLog {
   #baseLength = 0;
   /** The directory may not know yet, durably, which file the log is. */
   #directoryDirty = true;
+  #verifyAfterMs = Number.NEGATIVE_INFINITY;
   #replaceAfterMs = Number.NEGATIVE_INFINITY;
   #compactAfterMs = Number.NEGATIVE_INFINITY;
   #compactSoon: boolean;
@@ -134,8 +137,16 @@ export class Journal implements RegistrationLog {
     await this.#exclusive(() => this.#log.close());
   }
 
+  async #verifyOwner(): Promise<void> {
+    const { clock, verifyOwner } = this.#options;
+    const nowMs = clock.now();
+    if (nowMs < this.#verifyAfterMs) return;
+    await verifyOwner();
+    this.#verifyAfterMs = nowMs + OWNER_CHECK_MS;
+  }
+
   async #append(records: readonly LogRecord[]): Promise<void> {
-    await this.#options.verifyOwner();
+    await this.#verifyOwner();
     if (!this.#log.trusted) await this.#replace();
     const log = this.#log;
     const bytes = encodeRecords(log.length === 0 ? [{ kind: 'format', format: LOG_FORMAT }, ...records] : records);

@@ -1,6 +1,7 @@
+import { sleep } from '../../core/clock.ts';
 import { DataLock } from './data-lock.ts';
 import { systemDisk } from './disk.ts';
-import { Journal, type RegistrationLog } from './journal.ts';
+import { Journal, OWNER_CHECK_MS, type RegistrationLog } from './journal.ts';
 import { memoryLog } from './memory-log.ts';
 import type { EmbeddedRegistryOptions } from './options.ts';
 import type { LogRecord } from './record.ts';
@@ -37,6 +38,8 @@ export async function openStorage(options: EmbeddedRegistryOptions, state: Regis
   }
   const lock = await DataLock.acquire(directory, options.owner, log);
   try {
+    // A former holder that lives finds out meanwhile; what it wrote until then is read below.
+    if (lock.mayBeContested) await sleep(clock, 2 * OWNER_CHECK_MS);
     const { journal, report } = await Journal.open(
       {
         directory,

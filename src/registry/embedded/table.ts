@@ -1,4 +1,5 @@
 import { type Instance, addressOf } from '../../core/instance.ts';
+import { SmallMap } from '../../core/small-map.ts';
 import type { Lease } from './leases.ts';
 import type { Registration, RegistrationKey } from './record.ts';
 
@@ -16,12 +17,15 @@ export interface Entry {
 export interface ServiceEntry {
   readonly name: string;
   /** By id. */
-  readonly entries: Map<string, Entry>;
+  readonly entries: SmallMap<Entry>;
   /** By `host:port`. */
-  readonly byAddress: Map<string, Entry>;
+  readonly byAddress: SmallMap<Entry>;
   /** Index of the last change of any of its instances. */
   index: number;
 }
+
+const idOf = (entry: Entry): string => entry.instance.id;
+const whereOf = (entry: Entry): string => addressOf(entry.instance);
 
 /** What is registered, in memory: the truth. Every path but iteration is O(1). Knows no time and no disk. */
 export class Table {
@@ -73,17 +77,17 @@ export class Table {
     if (known) {
       this.#dropAlias(known);
       service.byAddress.delete(addressOf(known.instance));
-      service.byAddress.set(addressOf(instance), known);
       known.registration = registration;
       known.instance = instance;
+      service.byAddress.add(known);
       known.index = index;
       this.#addAlias(known);
       return known;
     }
     const entry: Entry = { registration, instance, lease: undefined, index };
     if (service.entries.size === 0) this.#liveServices++;
-    service.entries.set(instance.id, entry);
-    service.byAddress.set(addressOf(instance), entry);
+    service.entries.add(entry);
+    service.byAddress.add(entry);
     this.#addId(instance.id, entry);
     this.#addAlias(entry);
     this.#size++;
@@ -116,7 +120,7 @@ export class Table {
   #serviceOf(name: string): ServiceEntry {
     let service = this.#services.get(name);
     if (!service) {
-      service = { name, entries: new Map(), byAddress: new Map(), index: 0 };
+      service = { name, entries: new SmallMap(idOf), byAddress: new SmallMap(whereOf), index: 0 };
       this.#services.set(name, service);
     }
     return service;

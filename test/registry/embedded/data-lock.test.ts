@@ -3,6 +3,7 @@ import { readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { ManualClock } from '../../../src/core/clock.ts';
 import { DataLock } from '../../../src/registry/embedded/data-lock.ts';
 import { contents, onCleanup, openRegistry, register, request, self, temporaryDirectory } from './fixture.ts';
 
@@ -113,8 +114,9 @@ describe('the lock of a data directory', () => {
   );
 
   it('stops a holder from writing once another has taken it over', async () => {
-    const { registry, dataDir, lines } = await openRegistry();
+    const { registry, clock, dataDir, lines } = await openRegistry();
     await register(registry, { id: 'one' });
+    clock.advance(250);
     leave(dataDir, { pid: 77, host: 'elsewhere' });
     expect((await registry.register(request({ id: 'two', port: 81 }))).kind).toBe('unavailable');
     expect(lines.at(-1)?.fields['reason']).toMatch(/was taken over by pid 77 on elsewhere: nothing more is written/);
@@ -123,6 +125,40 @@ describe('the lock of a data directory', () => {
     // And it does not release what is not its own.
     expect(written(dataDir)).toMatchObject({ pid: 77, released: false });
   });
+
+  it('is asked for once in 250 ms, however many registrations there are', async () => {
+    const { registry, clock, dataDir } = await openRegistry();
+    clock.advance(250);
+    await register(registry, { id: 'one' });
+    leave(dataDir, { pid: 77, host: 'elsewhere' });
+    clock.advance(249);
+    await register(registry, { id: 'two', port: 81 });
+    clock.advance(1);
+    expect((await registry.register(request({ id: 'three', port: 82 }))).kind).toBe('unavailable');
+    clock.advance(1);
+    expect((await registry.register(request({ id: 'four', port: 83 }))).kind).toBe('unavailable');
+  });
+
+  it.each([{ host: 'elsewhere' }, { boot: 'another boot' }])(
+    'leaves a former holder of %o, that cannot be asked, the time to find out before the log is read',
+    async (content) => {
+      const dataDir = temporaryDirectory();
+      const before = await openRegistry({ dataDir });
+      await register(before.registry, { id: 'early' });
+      await before.registry.close();
+      leave(dataDir, content);
+      const log = readFileSync(join(dataDir, 'registry.log'));
+      const clock = new ManualClock();
+      const opening = openRegistry({ dataDir, clock });
+      while (written(dataDir)['pid'] !== process.pid) await new Promise((resolve) => setTimeout(resolve, 1));
+      writeFileSync(join(dataDir, 'registry.log'), log.subarray(0, log.indexOf('\n') + 1));
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      writeFileSync(join(dataDir, 'registry.log'), log);
+      const timer = setInterval(() => clock.advance(500), 5);
+      onCleanup(() => clearInterval(timer));
+      expect(contents((await opening).registry)).toEqual(['web/early 10.0.0.1:80 1 -']);
+    },
+  );
 
   it('cannot be had on a directory that is none', async () => {
     const directory = temporaryDirectory();
