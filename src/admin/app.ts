@@ -3,7 +3,7 @@ import type { ServiceDetail } from '../upstream/directory.ts';
 import { hostName, limitBody, refuseForms, refuseOtherOrigins, requireKnownHost, requireToken } from './access.ts';
 import { addDashboard } from './dashboard.ts';
 import type { AdminDeps } from './deps.ts';
-import { explain } from './explain.ts';
+import { explain, type ExplainQuestion } from './explain.ts';
 import { Followers } from './followers.ts';
 import { nearMatches } from './near.ts';
 import { problem } from './problem.ts';
@@ -140,10 +140,15 @@ function instanceReport(service: ServiceDetail, id: string, deps: AdminDeps): un
 }
 
 function addExplain(app: Hono, deps: AdminDeps): void {
-  const answer = (c: Context, service: ServiceDetail, host?: string): Response => {
+  // `q` is the question itself in one path, and in the other whom of the instances to tell about.
+  const answer = (
+    c: Context,
+    service: ServiceDetail,
+    { host, part }: Pick<ExplainQuestion, 'host' | 'part'>,
+  ): Response => {
     const id = c.req.query('instance');
     if (id === undefined) {
-      const page = { part: c.req.query('q'), offset: wholeNumber(c, 'offset'), limit: wholeNumber(c, 'limit') };
+      const page = { part, offset: wholeNumber(c, 'offset'), limit: wholeNumber(c, 'limit') };
       return c.json(explain(service, deps, { host, ...page }));
     }
     return onInstance({ name: service.name, id }, deps, () =>
@@ -152,12 +157,12 @@ function addExplain(app: Hono, deps: AdminDeps): void {
   };
   app.get('/api/services/:name/explain', (c) => {
     const service = deps.fleet.services.get(c.req.param('name'));
-    return service ? answer(c, service) : noService(deps, c.req.param('name'));
+    return service ? answer(c, service, { part: c.req.query('q') }) : noService(deps, c.req.param('name'));
   });
   app.get('/api/explain', (c) => {
     const question = c.req.query('q') ?? '';
     const byName = deps.fleet.services.get(question);
-    if (byName) return answer(c, byName);
+    if (byName) return answer(c, byName, {});
     const host = hostOf(question);
     if (host === undefined) return problem(400, '`q` must be a service, a host or a URL');
     const name = deps.resolveHost(host);
@@ -168,7 +173,7 @@ function addExplain(app: Hono, deps: AdminDeps): void {
     }
     const service = deps.fleet.services.get(name);
     if (!service) return problem(404, `${host} leads to the service ${name}, of which no registry knows anything`);
-    return answer(c, service, host);
+    return answer(c, service, { host });
   });
 }
 

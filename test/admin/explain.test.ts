@@ -241,7 +241,7 @@ describe('what to explain is found', () => {
     const it = new AdminFixture();
     it.add('i-1');
     const report = await explained(it, `/api/explain?q=${encodeURIComponent(question)}`);
-    expect([report.service, report.host]).toEqual(['web', host]);
+    expect([report.service, report.host, report.instances.length]).toEqual(['web', host, 1]);
   });
 
   test.each<[string, number, string]>([

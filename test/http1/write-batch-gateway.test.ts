@@ -14,7 +14,7 @@ beforeEach(async () => {
   gateway = await MemoryGateway.start();
 });
 afterEach(() => {
-  expect([gateway.inflight, gateway.context.requests]).toEqual([0, 0]);
+  expect([gateway.inflight, gateway.context.requests.own]).toEqual([0, 0]);
   gateway.stop();
 });
 
