@@ -54,13 +54,21 @@ const HANDOVER = 'FAIRLEAD_HANDOVER';
 
 function predecessor(): Channel | undefined {
   if (process.env[HANDOVER] === undefined || !process.connected) return undefined;
+  // Node keeps messages until somebody listens, but forgets them when the other end is gone.
+  const unheard: unknown[] = [];
+  let hear = (message: unknown): void => {
+    unheard.push(message);
+  };
+  process.on('message', (message) => {
+    hear(message);
+  });
   return {
     send: (message) => {
       if (process.connected) process.send?.(message);
     },
     onMessage: (listener) => {
-      process.removeAllListeners('message');
-      process.on('message', listener);
+      hear = listener;
+      for (const message of unheard.splice(0)) listener(message);
     },
     onClosed: (listener) => {
       if (process.connected) process.once('disconnect', listener);

@@ -87,6 +87,22 @@ describe('while a gateway is replaced', () => {
   });
 });
 
+describe('a gateway that is killed while it is replaced', () => {
+  it('has said enough for its successor to serve', async () => {
+    const { line, id } = await start();
+    const { gateway } = line;
+    const upgrade = line.upgrade().catch(() => undefined);
+    const successor = await begun(line);
+    process.kill(successor, 'SIGSTOP');
+    await gateway.process.kill();
+    await upgrade;
+    process.kill(successor, 'SIGCONT');
+    await eventually('its successor serves', async () => (await line.pid()) === successor, 30_000);
+    expect((await request(gateway, { fresh: true })).status).toBe(200);
+    expect((await gateway.api('PUT', `/heartbeat/${id}`)).status).toBe(200);
+  });
+});
+
 describe('a hang-up', () => {
   it('while a gateway is replaced, and at the one that was, is heard by the one that serves', async () => {
     const { line } = await start();
