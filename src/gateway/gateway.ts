@@ -130,7 +130,7 @@ export class Gateway {
     await this.#untilIdle(drainMs, hurry);
     await threads.finish('drain');
     await this.#untilIdle(Math.min(drainMs, LAST_WORDS_MS), hurry);
-    await admin.close(ADMIN_GRACE_MS);
+    await Promise.all([admin.close(HANDED_ON_MS), registries.close(HANDED_ON_MS)]);
     await this.#end();
   }
 
@@ -180,8 +180,8 @@ export class Gateway {
 }
 
 const STOPPING = 'the gateway is stopping';
-/** The answer to the upgrade itself is on its way. */
-const ADMIN_GRACE_MS = 5000;
+/** Operators and registrants whose connections are open here may ask once more: clients keep idle ones for some seconds. */
+const HANDED_ON_MS = 5000;
 /** For connections that were told to close, to be closed by their clients. */
 const LAST_WORDS_MS = 2500;
 /** For requests on their way on connections that are idle. */

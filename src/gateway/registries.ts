@@ -244,9 +244,10 @@ export class Registries implements Reloadable {
     await Promise.all(running.map(async ({ embedded }) => embedded?.close()));
   }
 
-  async close(): Promise<void> {
+  /** What is asked of a directory that was handed over has `graceMs` to be answered. */
+  async close(graceMs = 0): Promise<void> {
     await this.stop();
-    await Promise.all(this.#handedOver.splice(0).map((embedded) => embedded.close()));
+    await Promise.all(this.#handedOver.splice(0).map((embedded) => embedded.close(graceMs)));
   }
 
   /** A successor should have answered before what its predecessor knew goes, but a broken one must not hold a reload. */

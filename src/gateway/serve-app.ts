@@ -29,7 +29,10 @@ export interface ServedApp {
    * is asked on them from now on is passed on to whoever listens at the address next, until `close`.
    */
   handOn(graceMs: number): Promise<void>;
-  /** Accepts no more; what is being answered has `graceMs` to end, then everything is cut. */
+  /**
+   * Accepts no more; what is being answered has `graceMs` to end, then everything is cut. Idle connections are closed at
+   * once, but where they were handed on: their clients know nothing of it, and have `graceMs` to ask once more.
+   */
   close(graceMs?: number): Promise<void>;
 }
 
@@ -47,6 +50,7 @@ export async function serveApp(app: Hono, options: ServeOptions): Promise<Served
   const { host, port, setting, clock } = options;
   let current = app;
   let closing = false;
+  let handedOn = false;
   let underway = 0;
   const server = createAdaptorServer({
     fetch: async (request, env) => {
@@ -82,6 +86,7 @@ export async function serveApp(app: Hono, options: ServeOptions): Promise<Served
     },
     async handOn(graceMs) {
       closing = true;
+      handedOn = true;
       server.removeAllListeners('request').on('request', passOn({ host, port: socket.port }));
       // Not that of HTTP, which closes idle connections at once: a request may be on its way.
       net.Server.prototype.close.call(server);
@@ -90,11 +95,11 @@ export async function serveApp(app: Hono, options: ServeOptions): Promise<Served
     },
     async close(graceMs = 0) {
       closing = true;
-      server.close();
+      if (!handedOn) server.close();
       const endMs = clock.now() + graceMs;
       while (!ended && clock.now() < endMs) {
         await Promise.race([closed, sleep(clock, IDLE_CHECK_MS)]);
-        server.closeIdleConnections();
+        if (!handedOn) server.closeIdleConnections();
       }
       server.closeAllConnections();
       await closed;

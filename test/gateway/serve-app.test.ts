@@ -94,6 +94,20 @@ describe('a listener that is handed on', () => {
     expect(JSON.parse(answer.text)).toMatchObject({ status: 503 });
   });
 
+  it('leaves its connections a while to ask once more, and ends as soon as none is left', async () => {
+    const one = await serve(app('one'));
+    const kept = asker(one.port);
+    await kept();
+    await one.handOn(0);
+    await serve(app('two'), one.port);
+    const beganMs = performance.now();
+    const closed = one.close(20_000);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(await kept()).toMatchObject({ status: 200, text: 'two', headers: { connection: 'close' } });
+    await closed;
+    expect(performance.now() - beganMs).toBeLessThan(15_000);
+  });
+
   it('ends with what is still open on it', async () => {
     const one = await serve(app('one', new Promise(() => undefined)));
     const never = asker(one.port)('/slow').catch((error: unknown) => (error as NodeJS.ErrnoException).code);
