@@ -16,7 +16,7 @@ const REGISTER_EACH_MS = 50;
 const KILL_EACH_MS = LONG ? 20_000 : 4000;
 const RELOAD_EACH_MS = LONG ? 30_000 : 5000;
 
-vi.setConfig({ testTimeout: LASTS_MS + 90_000 });
+vi.setConfig({ testTimeout: WARM_UP_MS + LASTS_MS + 120_000 });
 
 const stops: (() => unknown)[] = [];
 afterEach(async () => {
