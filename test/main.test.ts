@@ -64,6 +64,8 @@ shutdown: { acceptFor: 0s, drain: 1s }
       });
       child.once('close', () => resolve());
     });
+    if (process.platform === 'linux')
+      expect(readFileSync(`/proc/${child.pid}/cmdline`, 'utf8')).toContain('--max-semi-space-size=16');
     child.kill('SIGUSR1');
     child.kill('SIGTERM');
     expect({ code: await ended, log }).toEqual({ code: 0, log: expect.not.stringContaining('Debugger') as string });
