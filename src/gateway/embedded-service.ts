@@ -2,11 +2,12 @@ import type { Hono } from 'hono';
 import type { EmbeddedRegistryConfig, HostPort } from '../config/config.ts';
 import type { AddressPolicy } from '../core/address.ts';
 import type { Clock } from '../core/clock.ts';
+import type { Instance } from '../core/instance.ts';
 import type { Random } from '../core/random.ts';
 import type { RegistryBackend } from '../registry/backend.ts';
 import { createRegistryApp } from '../registry/embedded/api/app.ts';
 import type { Report } from '../registry/embedded/api/queries.ts';
-import type { InstanceStatus } from '../registry/embedded/api/views.ts';
+import type { InstanceStatus, StatusOf } from '../registry/embedded/api/views.ts';
 import { EmbeddedBackend } from '../registry/embedded/backend.ts';
 import type { Change } from '../registry/embedded/changes.ts';
 import { deregisterCritical } from '../registry/embedded/consul/critical.ts';
@@ -25,11 +26,11 @@ export interface EmbeddedServiceDeps {
   readonly owner: LockOwner;
   /** What the gateway can take in: beyond it registrations are refused. */
   readonly limits?: { readonly instances: number; readonly services: number };
-  /** The gateway's word on an instance, in place of the registry's own. */
-  readonly statusOf: (service: string, id: string) => InstanceStatus | undefined;
-  readonly onChange: (change: Change) => void;
-  /** An instance of the registry named first has said how it is. */
-  readonly onReport: (registry: string, service: string, id: string, report: Report) => void;
+  /** The gateway's word on an instance of the registry, in place of its own. */
+  readonly statusOf: (registry: EmbeddedRegistryConfig, instance: Instance) => InstanceStatus | undefined;
+  readonly onChange: (registry: EmbeddedRegistryConfig, change: Change) => void;
+  /** An instance of the registry has said how it is. */
+  readonly onReport: (registry: EmbeddedRegistryConfig, instance: Instance, report: Report) => void;
 }
 
 type Say = (level: 'info' | 'warn' | 'error', event: string, fields?: Record<string, unknown>) => void;
@@ -54,7 +55,7 @@ export class EmbeddedService {
     this.#config = config;
     this.#deps = deps;
     this.#registry = registry;
-    this.#unsubscribe = registry.subscribe(deps.onChange);
+    this.#unsubscribe = this.#attend(registry);
   }
 
   /** Rejects, with nothing left open, where the directory or a listener cannot be had. */
@@ -143,12 +144,34 @@ export class EmbeddedService {
     const before = this.#registry;
     this.#unsubscribe();
     this.#registry = registry;
-    this.#unsubscribe = registry.subscribe(this.#deps.onChange);
+    this.#unsubscribe = this.#attend(registry);
     await before.close();
   }
 
+  #attend(registry: EmbeddedRegistry): () => void {
+    const { clock, log, onChange } = this.#deps;
+    // Ends with the registry.
+    void deregisterCritical({
+      registry,
+      clock,
+      statusOf: this.#wordOn(registry),
+      log: sayingOf(this.#config.name, log),
+    });
+    return registry.subscribe((change) => {
+      onChange(this.#config, change);
+    });
+  }
+
+  /** Of the configuration that is in use when it is asked: what services are called here may change. */
+  #wordOn(registry: EmbeddedRegistry): StatusOf {
+    return (service, id) => {
+      const entry = registry.find({ service, id });
+      return entry && this.#deps.statusOf(this.#config, entry.instance);
+    };
+  }
+
   #app({ name, token }: EmbeddedRegistryConfig, registry: EmbeddedRegistry): Hono {
-    const { addresses, clock, random, log, statusOf, onReport } = this.#deps;
+    const { addresses, clock, random, log, onReport } = this.#deps;
     return createRegistryApp({
       registry,
       addresses,
@@ -156,9 +179,10 @@ export class EmbeddedService {
       random,
       log: sayingOf(name, log),
       token,
-      statusOf,
+      statusOf: this.#wordOn(registry),
       onHeartbeat: (service, id, report) => {
-        onReport(name, service, id, report);
+        const entry = registry.find({ service, id });
+        if (entry) onReport(this.#config, entry.instance, report);
       },
     });
   }
@@ -186,19 +210,15 @@ function settingOf({ name }: EmbeddedRegistryConfig): string {
 
 async function openRegistry(
   { name, dataDir }: EmbeddedRegistryConfig,
-  { owner, clock, log, statusOf, limits }: EmbeddedServiceDeps,
+  { owner, clock, log, limits }: EmbeddedServiceDeps,
 ): Promise<EmbeddedRegistry> {
-  const say = sayingOf(name, log);
-  const registry = await EmbeddedRegistry.open({
+  return EmbeddedRegistry.open({
     dataDir,
     owner,
     clock,
-    log: say,
+    log: sayingOf(name, log),
     ...(limits && { limits: { instances: limits.instances, services: limits.services } }),
   });
-  // Ends with the registry.
-  void deregisterCritical({ registry, clock, statusOf, log: say });
-  return registry;
 }
 
 function sayingOf(registry: string, log: Logger): Say {

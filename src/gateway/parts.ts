@@ -125,7 +125,7 @@ export class GatewayParts {
       router: this.#router,
       addresses,
       script: options.script,
-      reportsItself: (service, id) => this.registries.hearsFrom(service, id),
+      reportsItself: (instance) => this.registries.hearsFrom(instance),
     });
     this.#outliers = new Outliers({ ...shared, onOutlier: observeOutliers({ ...shared, router: this.#router }) });
     this.registries = this.#makeRegistries(shared);

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import type { AddressPolicy } from '../core/address.ts';
 import type { Clock } from '../core/clock.ts';
 import type { ProbeState } from '../core/health.ts';
+import type { Instance } from '../core/instance.ts';
 import type { Random } from '../core/random.ts';
 import type { SocketBudget } from '../core/socket-budget.ts';
 import type { TargetEvidence } from '../health/evidence.ts';
@@ -36,7 +37,7 @@ export interface ProbingOptions {
   /** In place of sockets and processes: for simulations. */
   readonly createProbe?: CreateProbe;
   /** Whether a registry of ours takes the heartbeats of an instance; where none does, nobody asks for its `ttl` checks. */
-  readonly reportsItself?: (service: string, id: string) => boolean;
+  readonly reportsItself?: (instance: Instance) => boolean;
 }
 
 /** The failing ones of a service are looked at together so often, and so many of its instances are gone through. */
@@ -50,7 +51,7 @@ export class Probing {
   readonly #prober: Prober;
   readonly #fleet: Fleet;
   readonly #clock: Clock;
-  readonly #reportsItself: (service: string, id: string) => boolean;
+  readonly #reportsItself: (instance: Instance) => boolean;
   #stopCounting: (() => void) | undefined;
   /** When the failing instances of a service were last looked at together. */
   readonly #lookedMs = new WeakMap<ServiceDetail, number>();
@@ -162,7 +163,7 @@ export class Probing {
   #track(member: Member): void {
     const { instance, service, slot } = member;
     const checks = checksOf(instance, service.policy.checks);
-    const unheard = checks.some(({ type }) => type === 'ttl') && !this.#reportsItself(service.name, instance.id);
+    const unheard = checks.some(({ type }) => type === 'ttl') && !this.#reportsItself(instance);
     this.#prober.track({
       key: slot,
       instance,

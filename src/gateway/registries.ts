@@ -6,10 +6,12 @@ import type { Instance } from '../core/instance.ts';
 import type { Random } from '../core/random.ts';
 import type { Report } from '../registry/embedded/api/queries.ts';
 import type { InstanceStatus } from '../registry/embedded/api/views.ts';
+import type { Change } from '../registry/embedded/changes.ts';
 import type { LockOwner } from '../registry/embedded/data-lock.ts';
 import { namesHere, nameThere, type ServiceMapping } from '../registry/mapping.ts';
 import { RegistryMerge } from '../registry/merge.ts';
 import { RegistrySource, type SourceStatus } from '../registry/source.ts';
+import { withCanonicalHost } from '../registry/table.ts';
 import type { DeregistrationReason } from '../telemetry/closed-sets.ts';
 import { type InstanceStanding, isUp, standingOf } from '../telemetry/fleet-source.ts';
 import type { Logger } from '../telemetry/log.ts';
@@ -98,8 +100,10 @@ export class Registries implements Reloadable {
       clock,
     );
     fleet.listen({
-      transition: ({ service, instance }) => {
-        for (const { embedded } of this.#running.values()) embedded?.statusChanged(service.name, instance.id);
+      transition: ({ instance }) => {
+        for (const { config, embedded } of this.#running.values()) {
+          if (embedded) this.#statusChanged(config, embedded, instance);
+        }
       },
     });
   }
@@ -125,12 +129,12 @@ export class Registries implements Reloadable {
     this.merge.settle();
   }
 
-  /** Whether an embedded registry has the instance, and so hears from it. */
-  hearsFrom(service: string, id: string): boolean {
-    return [...this.#running.values()].some(({ config, embedded }) => {
-      const theirs = nameThere(mappingOf(config), service);
-      return theirs !== undefined && embedded?.has(theirs, id) === true;
-    });
+  /** Whether an embedded registry has the instance of the pool, and so hears from it. */
+  hearsFrom(instance: Instance): boolean {
+    return [...this.#running.values()].some(
+      ({ config, embedded }) =>
+        embedded && this.#keysThere(config, instance).some(({ service, id }) => embedded.has(service, id)),
+    );
   }
 
   statuses(): SourceStatus[] {
@@ -295,25 +299,60 @@ export class Registries implements Reloadable {
   #embeddedDeps(): EmbeddedServiceDeps {
     return {
       ...this.#options,
-      statusOf: (service, id) => this.#statusOf(service, id),
-      onReport: (registry, service, id, report) => {
-        const config = this.#running.get(registry)?.config;
-        if (!config) return;
-        for (const ours of namesHere(mappingOf(config), service)) this.#options.onReport?.(ours, id, report);
+      statusOf: (config, instance) => this.#statusOf(config, instance),
+      onReport: (config, instance, report) => {
+        for (const { service, id } of this.#inPool(config, instance)) this.#options.onReport?.(service, id, report);
       },
-      onChange: (change) => {
-        if (change.kind !== 'remove' || this.#reasons.size >= MAX_REASONS) return;
-        this.#reasons.set(`${change.instance.service}/${change.instance.id}`, change.reason);
+      onChange: (config, change) => {
+        if (change.kind !== 'absent') this.#noteReason(config, change);
       },
     };
   }
 
-  /** The gateway's word on an instance, in place of the registry's own. */
-  #statusOf(service: string, id: string): InstanceStatus | undefined {
-    const member = this.#options.fleet.find(service, id);
-    if (!member) return undefined;
-    const standing = standingOf(member.health);
-    return { status: STATUS_WORDS[standing], healthy: isUp(standing), reason: member.instance.stateReason };
+  #noteReason(config: RegistryConfig, change: Exclude<Change, { kind: 'absent' }>): void {
+    if (change.kind === 'upsert' && this.#reasons.size === 0) return;
+    for (const { service, id } of this.#inPool(config, change.instance)) {
+      const key = `${service}/${id}`;
+      this.#reasons.delete(key);
+      if (change.kind === 'upsert') continue;
+      this.#reasons.set(key, change.reason);
+      const [oldest] = this.#reasons.keys();
+      if (this.#reasons.size > MAX_REASONS && oldest !== undefined) this.#reasons.delete(oldest);
+    }
+  }
+
+  /** The gateway's word on an instance, in place of the registry's own; the best one where it has several names here. */
+  #statusOf(config: RegistryConfig, instance: Instance): InstanceStatus | undefined {
+    let word: InstanceStatus | undefined;
+    for (const { service, id } of this.#inPool(config, instance)) {
+      const member = this.#options.fleet.find(service, id);
+      if (!member) continue;
+      const standing = standingOf(member.health);
+      const healthy = isUp(standing);
+      if (word && !healthy) continue;
+      word = { status: STATUS_WORDS[standing], healthy, reason: member.instance.stateReason };
+      if (healthy) return word;
+    }
+    return word;
+  }
+
+  #statusChanged(config: RegistryConfig, embedded: EmbeddedService, instance: Instance): void {
+    for (const { service, id } of this.#keysThere(config, instance)) embedded.statusChanged(service, id);
+  }
+
+  /** What the pool has of an instance as its registry names it. Services are renamed, and ids where two registries disagree. */
+  #inPool(config: RegistryConfig, instance: Instance): Instance[] {
+    return namesHere(mappingOf(config), instance.service).flatMap(
+      (service) => this.merge.publishedAt(withCanonicalHost({ ...instance, service })) ?? [],
+    );
+  }
+
+  /** Service and id by which the registry knows an instance of the pool; nothing where it has it not. */
+  #keysThere(config: RegistryConfig, instance: Instance): { readonly service: string; readonly id: string }[] {
+    const service = nameThere(mappingOf(config), instance.service);
+    if (service === undefined) return [];
+    const origins = this.merge.originsAt(instance);
+    return origins.flatMap(({ registry, registeredId: id }) => (registry === config.name ? [{ service, id }] : []));
   }
 }
 

@@ -80,7 +80,7 @@ export class RegistryMerge {
       drop: (instance) => this.#drop(source, instance),
       know: (service) => this.#know(service),
       forget: (service) => this.#forget(service),
-      publishedOf: (instance) => this.#services.get(instance.service)?.entries.at(instance)?.published,
+      publishedOf: (instance) => this.publishedAt(instance),
       flush: () => this.#flush(),
       close: () => this.#sources.delete(name),
     });
@@ -119,7 +119,20 @@ export class RegistryMerge {
 
   /** Who has the instance with this id of the pool, the registry that decides first. */
   origins(service: string, id: string): readonly Origin[] {
-    const entry = this.#services.get(service)?.entries.get(id);
+    return this.#originsOf(this.#services.get(service)?.entries.get(id));
+  }
+
+  /** The same by service, host and port, which it has before it has an id, and whatever a registry calls it. */
+  originsAt(instance: Instance): readonly Origin[] {
+    return this.#originsOf(this.#services.get(instance.service)?.entries.at(instance));
+  }
+
+  /** What the pool has at the service, host and port of this instance. */
+  publishedAt(instance: Instance): Instance | undefined {
+    return this.#services.get(instance.service)?.entries.at(instance)?.published;
+  }
+
+  #originsOf(entry: Entry | undefined): readonly Origin[] {
     if (!entry) return [];
     const decides = decider(entry);
     return [...claimsOf(entry)].sort(byPrecedence).map((claim) => ({

@@ -327,7 +327,7 @@ const idOf = (slot: Slot): string => slot.id;
 const MAYBE_NOT_CANONICAL = /[A-Z:[]|\.$/;
 
 /** An adapter may have passed on what its registry spells otherwise than another one: the merge goes by the spelling. */
-function withCanonicalHost(instance: Instance): Instance {
+export function withCanonicalHost(instance: Instance): Instance {
   if (!MAYBE_NOT_CANONICAL.test(instance.host)) return instance;
   const host = canonicalHost(instance.host) ?? instance.host;
   return host === instance.host ? instance : { ...instance, host };
