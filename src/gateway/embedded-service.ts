@@ -204,6 +204,9 @@ export class EmbeddedService {
   }
 }
 
+/** What a registration may wait for others in a storm of them. */
+const COMMIT_EVERY_MS = 5;
+
 function settingOf({ name }: EmbeddedRegistryConfig): string {
   return `registries.${name}.listen`;
 }
@@ -217,6 +220,7 @@ async function openRegistry(
     owner,
     clock,
     log: sayingOf(name, log),
+    commitEveryMs: COMMIT_EVERY_MS,
     ...(limits && { limits: { instances: limits.instances, services: limits.services } }),
   });
 }

@@ -1,3 +1,4 @@
+import { Pace } from '../core/pace.ts';
 import type { ServicePolicy } from '../core/policy.ts';
 import type { Member, ServiceDetail } from '../upstream/directory.ts';
 import type { Fleet } from '../upstream/fleet.ts';
@@ -18,10 +19,9 @@ const MAX_SERVICES = 250;
 const MAX_UNDERWAY = 2;
 /**
  * An update costs both sides some 50 µs whatever it holds: a storm of changes is taken together, one update in so many
- * milliseconds. As many updates as are in `BURST` go out at once before that, and so does what is changed at rest.
+ * milliseconds. As many updates as are in `burst` go out at once before that, and so does what is changed at rest.
  */
-const PACE_MS = 4;
-const BURST = 8;
+const PACE = { everyMs: 4, burst: 8 };
 /** Policies below this number are not worth a look at which are in use. */
 const MIN_POLICIES = 64;
 /** Slots beyond which a view is shared between threads in place of being copied to each. */
@@ -50,14 +50,15 @@ export class Feed {
   #underway = 0;
   #scheduled = false;
   #cancelTimer: (() => void) | undefined;
-  /** `clock.now()` from when on all of the burst may be used again; it moves on with every update that tells all. */
-  #restedMs = -Infinity;
+  /** Of updates that tell all. */
+  readonly #pace: Pace;
   #closed = false;
   #waiting: { readonly passed: () => boolean; readonly resolve: () => void }[] = [];
 
   /** Begins with all that there is. */
   constructor(options: FeedOptions) {
     this.#options = options;
+    this.#pace = new Pace(options.fleet.clock, PACE);
     for (const service of options.fleet.services.values()) {
       this.serviceChanged(service);
       this.viewChanged(service);
@@ -139,9 +140,8 @@ export class Feed {
       this.#cancelTimer = undefined;
       this.#pump();
     };
-    const { clock } = this.#options.fleet;
-    const waitMs = this.#restedMs - BURST * PACE_MS - clock.now();
-    if (waitMs > 0) this.#cancelTimer = clock.after(waitMs, run);
+    const { waitMs } = this.#pace;
+    if (waitMs > 0) this.#cancelTimer = this.#options.fleet.clock.after(waitMs, run);
     else queueMicrotask(run);
   }
 
@@ -166,7 +166,7 @@ export class Feed {
     const views = this.#services.size + this.#members.size === 0 ? this.#takeViews() : [];
     if (this.#services.size + this.#members.size + this.#views.size === 0) {
       this.#sent = this.#changes;
-      this.#restedMs = Math.max(this.#restedMs, this.#options.fleet.clock.now()) + PACE_MS;
+      this.#pace.turn();
     }
     return { through: this.#sent, freed, dropped, policies, forgotten, services, members, views };
   }

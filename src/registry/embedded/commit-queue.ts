@@ -1,4 +1,5 @@
-import type { Clock } from '../../core/clock.ts';
+import { type Clock, sleep } from '../../core/clock.ts';
+import { Pace } from '../../core/pace.ts';
 import { errorCode } from './disk.ts';
 import type { LogRecord } from './record.ts';
 import { type RegistryLog, reasonOf } from './report.ts';
@@ -30,6 +31,11 @@ export interface CommitQueueOptions {
   readonly limit: number;
   /** A disk that takes longer is treated as one that fails. */
   readonly timeoutMs: number;
+  /**
+   * In a storm of changes one commit comes in so many milliseconds, and takes all that waits: it costs the processor as
+   * much as twenty requests, whatever it holds. 0 = each comes as soon as the one before is done.
+   */
+  readonly everyMs: number;
 }
 
 interface Waiting {
@@ -41,6 +47,8 @@ interface Waiting {
 }
 
 const BATCH = 500;
+/** Commits that come at once before they are paced. */
+const BURST = 8;
 
 /**
  * Changes, one batch at a time: planned on the table as it is, written and synced together, applied, answered. Whatever
@@ -48,14 +56,16 @@ const BATCH = 500;
  */
 export class CommitQueue {
   readonly #options: CommitQueueOptions;
+  readonly #pace: Pace;
+  readonly #closing = new AbortController();
   #waiting: Waiting[] = [];
   #running: Promise<void> | undefined;
-  #closed = false;
   #hung = false;
   #failing = false;
 
   constructor(options: CommitQueueOptions) {
     this.#options = options;
+    this.#pace = new Pace(options.clock, { burst: BURST, everyMs: options.everyMs });
   }
 
   get waiting(): number {
@@ -69,7 +79,7 @@ export class CommitQueue {
 
   /** Never rejects, but for a bug in `plan` or `apply`. */
   submit<T>(plan: (staging: Staging) => Planned<T>): Promise<T | Unavailable> {
-    if (this.#closed) return Promise.resolve(unavailable('the registry is closing'));
+    if (this.#closing.signal.aborted) return Promise.resolve(unavailable('the registry is closing'));
     if (this.#hung) return Promise.resolve(unavailable('the disk does not answer'));
     if (this.#waiting.length >= this.#options.limit) {
       return Promise.resolve(unavailable('too many changes are waiting for the disk'));
@@ -97,7 +107,7 @@ export class CommitQueue {
 
   /** Refuses what waits, and resolves when the batch being written is done. */
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#closing.abort();
     this.#failWaiting(unavailable('the registry is closing'));
     await this.#running;
   }
@@ -105,7 +115,11 @@ export class CommitQueue {
   async #run(): Promise<void> {
     // One turn later, so that what arrives in the same turn shares the first batch.
     await Promise.resolve();
-    while (this.#waiting.length > 0) await this.#commit(this.#waiting.splice(0, BATCH));
+    while (this.#waiting.length > 0) {
+      const { waitMs } = this.#pace;
+      if (waitMs > 0) await sleep(this.#options.clock, waitMs, this.#closing.signal);
+      await this.#commit(this.#waiting.splice(0, BATCH));
+    }
     this.#running = undefined;
   }
 
@@ -116,7 +130,10 @@ export class CommitQueue {
     const failBatch = (failure: Unavailable): void => {
       for (const { fail } of steps) fail(failure);
     };
-    if (records.length > 0 && !(await this.#write(records, failBatch))) return;
+    if (records.length > 0) {
+      this.#pace.turn();
+      if (!(await this.#write(records, failBatch))) return;
+    }
     for (const { step } of steps) step?.apply();
     this.#options.onIdle();
   }

@@ -21,6 +21,8 @@ export interface EmbeddedRegistryOptions {
   readonly history?: number;
   /** A disk slower than this counts as failing. Default 10 s. */
   readonly commitTimeoutMs?: number;
+  /** In a storm of changes those of so many milliseconds go to the disk together. Default 0 = whatever is waiting. */
+  readonly commitEveryMs?: number;
   /** Smaller logs are never rewritten. Default 4 MiB. */
   readonly compactAboveBytes?: number;
   /** Default: the machine's. */

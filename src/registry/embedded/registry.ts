@@ -1,5 +1,5 @@
 import { type Clock, sleep } from '../../core/clock.ts';
-import type { Change } from './changes.ts';
+import type { Change, RemovalReason } from './changes.ts';
 import { CommitQueue } from './commit-queue.ts';
 import type { Lease } from './leases.ts';
 import {
@@ -57,6 +57,7 @@ export class EmbeddedRegistry {
       log: options.log,
       limit: PENDING,
       timeoutMs: options.commitTimeoutMs ?? 10_000,
+      everyMs: options.commitEveryMs ?? 0,
     });
   }
 
@@ -187,9 +188,12 @@ export class EmbeddedRegistry {
     return renew(this.#state, id, service);
   }
 
-  /** Resolves when the removal is on disk; or with the reason why nothing was changed. */
-  deregister(id: string, service?: string): Promise<DeregisterResult> {
-    return this.#commits.submit((staging) => planDeregister(this.#state, staging, id, service));
+  /**
+   * Resolves when the removal is on disk; or with the reason why nothing was changed. `expired`: nobody asked for it, and
+   * it is told so.
+   */
+  deregister(id: string, service?: string, reason: RemovalReason = 'deregistered'): Promise<DeregisterResult> {
+    return this.#commits.submit((staging) => planDeregister(this.#state, staging, id, service, reason));
   }
 
   /** To be called when what the gateway says of an instance (its probe, its breaker) has changed. */
