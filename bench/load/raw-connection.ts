@@ -38,6 +38,14 @@ export class RawConnection {
     this.#socket.on('close', () => this.#lose(undefined));
   }
 
+  /** Of the open socket, for whoever writes to it without an event loop. */
+  get fd(): number {
+    // Not documented; there is no other way to it.
+    const { _handle: handle } = this.#socket as unknown as { readonly _handle?: { readonly fd?: number } };
+    if (handle?.fd === undefined || handle.fd < 0) throw new Error(`connection ${this.slot} has no descriptor`);
+    return handle.fd;
+  }
+
   send(request: Buffer): void {
     this.#socket.write(request);
   }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseCoreList } from '../../bench/lab/cores.ts';
 import { cpuSeconds, processTree, residentBytes, threadSeconds } from '../../bench/lab/proc.ts';
+import { runQueueOf } from '../../bench/lab/run-queue.ts';
 
 describe('what the kernel says', () => {
   it.each([
@@ -28,6 +29,16 @@ describe.runIf(process.platform === 'linux')('what a process has used', () => {
   it('is its memory, and its place among the processes', () => {
     expect(residentBytes([process.pid])).toBeGreaterThan(10e6);
     expect(processTree(process.ppid)).toContain(process.pid);
+  });
+
+  it('is how long its threads ran, and how long they waited for a core', () => {
+    const before = runQueueOf([process.pid]);
+    const endMs = performance.now() + 50;
+    while (performance.now() < endMs) performance.now();
+    const after = runQueueOf([process.pid]);
+    const passedMs = after.runMs - before.runMs + (after.waitMs - before.waitMs);
+    expect(passedMs).toBeGreaterThan(40);
+    expect(after.turns).toBeGreaterThanOrEqual(before.turns);
   });
 
   it('cannot be told of one that is no more', () => {
