@@ -1,8 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { residentBytes } from '../lab/proc.ts';
-import { BENCH_HOST } from '../peers/peer.ts';
-import { withCost } from './cost.ts';
 import type { Figures, Scenario, Turn } from './scenario.ts';
+import { get1k, openLoopTraffic } from './traffic.ts';
 
 const IDLE_CONNECTIONS = 10_000;
 const OPENING_AT_ONCE = 64;
@@ -30,25 +29,17 @@ export const idleConnections: Scenario = {
   without: ['direct'],
   maxConnections: IDLE_CONNECTIONS + 1024,
   cases: () => [{ name: 'each after one GET of 1 KiB', payloadBytes: 1024, connections: IDLE_CONNECTIONS }],
-  async measure({ lab, peer, round, settings }: Turn): Promise<Figures> {
-    const { connections, durationMs, ratePerS = RATE_PER_S } = settings;
-    const request = {
-      port: peer.port,
-      host: BENCH_HOST,
-      method: 'GET' as const,
-      path: '/1k',
-      bodyBytes: 0,
-      close: false,
-    };
-    const load = { request, connections, durationMs, ratePerS, warmUpMs: WARM_UP_MS, seed: round };
-    const before = await withCost(peer, () => lab.generators.openLoop(load));
+  async measure(turn: Turn): Promise<Figures> {
+    const { lab, peer } = turn;
+    const traffic = { ratePerS: RATE_PER_S, warmUpMs: WARM_UP_MS };
+    const before = await openLoopTraffic(turn, peer, traffic);
     const bytesBefore = residentBytes(peer.processes());
 
-    const idle = { request, connections: IDLE_CONNECTIONS, opening: OPENING_AT_ONCE };
+    const idle = { request: get1k(peer.port), connections: IDLE_CONNECTIONS, opening: OPENING_AT_ONCE };
     const held = await lab.generators.hold(idle, OPEN_TIMEOUT_MS);
     await pause(SETTLE_MS);
     const bytes = residentBytes(peer.processes()) - bytesBefore;
-    const during = await withCost(peer, () => lab.generators.openLoop(load));
+    const during = await openLoopTraffic(turn, peer, traffic);
     const stillOpen = await held.close();
     if (stillOpen !== IDLE_CONNECTIONS) {
       throw new Error(

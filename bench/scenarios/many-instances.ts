@@ -3,8 +3,8 @@ import { startTargets } from '../lab/crowd.ts';
 import { getOnce } from '../lab/get-once.ts';
 import type { Lab } from '../lab/lab.ts';
 import { crowded, type CrowdedSite } from '../peers/crowded.ts';
-import { withCost } from './cost.ts';
 import type { Case, Figures, Scenario, Settings, Turn } from './scenario.ts';
+import { openLoopTraffic } from './traffic.ts';
 
 const INSTANCES = 100_000;
 const SMALLEST = 10;
@@ -70,25 +70,17 @@ export const manyInstances: Scenario = {
       payloadBytes: PAYLOAD_BYTES,
       connections: settings.connections,
     })),
-  async measure({ lab, caseIndex, round, settings }: Turn): Promise<Figures> {
+  async measure(turn: Turn): Promise<Figures> {
+    const { lab, caseIndex, round, settings } = turn;
     const size = sizesOf(settings)[caseIndex] ?? SMALLEST;
     const { addresses, end } = await populate(lab, size);
     const services = new Map([[SERVICE, addresses]]);
     const { peer: launched, site } = crowded({ services, health: '[]' });
     const peer = await lab.startPeer(launched, MAX_CONNECTIONS);
     await serving(site, size);
-    const { connections, durationMs, ratePerS = RATE_PER_S } = settings;
-    const request = {
-      port: peer.port,
-      host: `${SERVICE}.localhost`,
-      method: 'GET' as const,
-      path: '/1k',
-      bodyBytes: 0,
-      close: false,
-    };
-    const load = { request, connections, ratePerS, warmUpMs: 0, seed: round };
-    await lab.generators.openLoop({ ...load, durationMs: WARM_UP_MS });
-    const { outcome, figures } = await withCost(peer, () => lab.generators.openLoop({ ...load, durationMs }));
+    const traffic = { ratePerS: RATE_PER_S, host: `${SERVICE}.localhost`, warmUpMs: 0 };
+    await openLoopTraffic(turn, peer, { ...traffic, durationMs: WARM_UP_MS });
+    const { outcome, figures } = await openLoopTraffic(turn, peer, traffic);
     await peer.stop();
     await end();
     const { cpu = Number.NaN } = figures;

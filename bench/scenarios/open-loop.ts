@@ -1,9 +1,7 @@
 import type { Lab } from '../lab/lab.ts';
-import type { LoadRequest } from '../load/request.ts';
 import { haproxy } from '../peers/haproxy.ts';
-import { BENCH_HOST } from '../peers/peer.ts';
-import { withCost } from './cost.ts';
 import type { Figures, Scenario, Settings, Turn } from './scenario.ts';
+import { get1k, openLoopTraffic } from './traffic.ts';
 
 const SHARE_OF_HAPROXY = 0.3;
 const WARM_UP_MS = 1000;
@@ -11,17 +9,13 @@ const MAX_CONNECTIONS = 1024;
 /** With nothing in between, a generator later than this did not get the processor when it needed it. */
 const LATE_US = 1000;
 
-function requestTo(port: number): LoadRequest {
-  return { port, host: BENCH_HOST, method: 'GET', path: '/1k', bodyBytes: 0, close: false };
-}
-
 /** Requests per second: the median of three short closed loops against HAProxy, in this run, on this machine. */
 async function haproxySaturation(lab: Lab, { connections, durationMs }: Settings): Promise<number> {
   if (haproxy.version() === undefined) throw new Error('HAProxy is not installed: give the rate with --rate N');
   const peer = await lab.startPeer(haproxy, MAX_CONNECTIONS);
   const rates: number[] = [];
   for (let turn = 0; turn < 3; turn += 1) {
-    const result = await lab.generators.closedLoop({ request: requestTo(peer.port), connections, durationMs });
+    const result = await lab.generators.closedLoop({ request: get1k(peer.port), connections, durationMs });
     rates.push((result.replies * 1000) / result.durationMs);
   }
   await peer.stop();
@@ -64,12 +58,10 @@ export const openLoopLatency: Scenario = {
     if (settings.ratePerS !== undefined) return settings;
     return { ...settings, ratePerS: Math.round((await haproxySaturation(lab, settings)) * SHARE_OF_HAPROXY) };
   },
-  async measure({ lab, peer, round, settings }: Turn): Promise<Figures> {
-    const { connections, durationMs, ratePerS } = settings;
+  async measure(turn: Turn): Promise<Figures> {
+    const { ratePerS } = turn.settings;
     if (ratePerS === undefined) throw new Error('s2 was not prepared');
-    const request = requestTo(peer.port);
-    const options = { request, connections, durationMs, ratePerS, warmUpMs: WARM_UP_MS, seed: round };
-    const { outcome, figures } = await withCost(peer, () => lab.generators.openLoop(options));
+    const { outcome, figures } = await openLoopTraffic(turn, turn.peer, { ratePerS, warmUpMs: WARM_UP_MS });
     const { p50, p90, p99, p999 } = outcome.latencyUs;
     return { ...figures, p50, p90, p99, p999, late: outcome.lateUs.p99, unfinished: outcome.unfinished };
   },

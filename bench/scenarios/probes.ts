@@ -7,8 +7,8 @@ import type { Lab, RunningPeer } from '../lab/lab.ts';
 import { readMetrics, type Scrape } from '../lab/metrics.ts';
 import { cpuSeconds } from '../lab/proc.ts';
 import { crowded, type CrowdedSite } from '../peers/crowded.ts';
-import { BENCH_HOST } from '../peers/peer.ts';
 import type { Case, Figures, Scenario, Settings, Turn } from './scenario.ts';
+import { openLoopTraffic } from './traffic.ts';
 
 const INSTANCES = 100_000;
 const PER_SERVICE = 10;
@@ -66,19 +66,9 @@ async function populate(lab: Lab, { instances, black }: Crowd): Promise<Populati
 const ANSWERING = { bodyBytes: 15, close: false };
 const BLACK = { bodyBytes: undefined, close: false };
 
-function trafficP99(lab: Lab, peer: RunningPeer, { settings, round }: Turn): Promise<number> {
-  const { connections, durationMs, ratePerS = RATE_PER_S } = settings;
-  const request = {
-    port: peer.port,
-    host: BENCH_HOST,
-    method: 'GET' as const,
-    path: '/1k',
-    bodyBytes: 0,
-    close: false,
-  };
-  return lab.generators
-    .openLoop({ request, connections, durationMs, ratePerS, warmUpMs: WARM_UP_MS, seed: round })
-    .then(({ latencyUs }) => latencyUs.p99);
+async function trafficP99(turn: Turn, peer: RunningPeer): Promise<number> {
+  const { outcome } = await openLoopTraffic(turn, peer, { ratePerS: RATE_PER_S, warmUpMs: WARM_UP_MS });
+  return outcome.latencyUs.p99;
 }
 
 /** Between two scrapes: what was asked and how late. */
@@ -148,7 +138,7 @@ export const probes: Scenario = {
     if (!crowd) throw new Error(`s7 has no case ${caseIndex}`);
     const { services, end } = await populate(lab, crowd);
     const unprobed = await lab.startPeer(crowded({ services, health: '[]' }).peer, MAX_CONNECTIONS);
-    const before = await trafficP99(lab, unprobed, turn);
+    const before = await trafficP99(turn, unprobed);
     await unprobed.stop();
 
     const intervalMs = Math.round((crowd.instances * 1000) / PROBES_PER_S);
@@ -158,7 +148,7 @@ export const probes: Scenario = {
     const detectionMs = crowd.black > 0 ? 3 * intervalMs + 2000 : intervalMs;
     await pause((crowd.instances * 1000) / FIRST_PROBES_PER_S + detectionMs + SETTLE_MS);
     const cost = await costOfProbes(probed, site, settings.durationMs);
-    const during = await trafficP99(lab, probed, turn);
+    const during = await trafficP99(turn, probed);
     await probed.stop();
     await end();
     return { ...cost, before, during, change: (during / before - 1) * 100, ejected: healthyEjected(site) };
