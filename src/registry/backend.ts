@@ -7,7 +7,11 @@ export type RegistryEvent =
   /** The whole truth about one service. An empty list is an authoritative empty. */
   | { readonly kind: 'reset'; readonly service: string; readonly instances: readonly Instance[] }
   | { readonly kind: 'upsert'; readonly instance: Instance }
-  | { readonly kind: 'remove'; readonly service: string; readonly id: string }
+  /**
+   * `deliberate`: somebody took the registration back, instance by instance; it did not run out. Believed at once, however
+   * many there are: a registry that cannot tell the two apart leaves it out.
+   */
+  | { readonly kind: 'remove'; readonly service: string; readonly id: string; readonly deliberate?: boolean }
   /** The registry knows no such service (any more). */
   | { readonly kind: 'absent'; readonly service: string }
   /**

@@ -98,7 +98,8 @@ const SHOWN_HOLDS = 100;
  * appear meanwhile are never held up.
  *
  * Deregistrations one by one are meant: below `minBurst` of them within the window they are believed at once, even the
- * last one. More of them count as a burst (leases that expire together look like that).
+ * last one. More of them count as a burst (leases that expire together look like that), unless the registry knows for
+ * certain that somebody took them back: those are no loss at all.
  */
 export class RegistryGuard {
   readonly #table: SourceTable;
@@ -138,6 +139,10 @@ export class RegistryGuard {
   judge(departure: Departure): void {
     if (!this.#options.enabled || this.#stopped.signal.aborted) return;
     const { service, gone, explicit } = departure;
+    if (departure.deliberate) {
+      this.#discount(service, gone.length);
+      return;
+    }
     const nowMs = this.#clock.now();
     const serviceLoss = this.#measure(
       this.#serviceWindow(service, gone.length, nowMs),
@@ -207,6 +212,11 @@ export class RegistryGuard {
     if (!window || nowMs - window.startMs > this.#options.windowMs) return { startMs: nowMs, peak: size };
     window.peak = Math.max(window.peak, size);
     return window;
+  }
+
+  /** What was taken back is no loss, and must not make one of what else goes at the time. */
+  #discount(service: ServiceTable, gone: number): void {
+    for (const window of [this.#windows.get(service), this.#registryWindow]) if (window) window.peak -= gone;
   }
 
   #hold(service: ServiceTable, nowMs: number): Hold {

@@ -46,7 +46,11 @@ export interface Departure {
   readonly gone: readonly { readonly slot: Slot; readonly instance: Instance }[];
   /** The registry named the instance (`remove`), rather than leaving it out of a list. */
   readonly explicit: boolean;
+  /** Somebody took them back, as the registry knows for certain. */
+  readonly deliberate: boolean;
 }
+
+const LEFT_OUT = { explicit: false, deliberate: false };
 
 export interface TableLimits {
   readonly instances: number;
@@ -119,13 +123,14 @@ export class SourceTable {
       }
       case 'remove': {
         const slot = this.#services.get(event.service)?.slots.get(event.id);
-        return slot?.reported ? this.#depart(slot.service, [slot], true, arrivedMs) : undefined;
+        if (!slot?.reported) return undefined;
+        return this.#depart(slot.service, [slot], arrivedMs, { explicit: true, deliberate: event.deliberate ?? false });
       }
       case 'absent': {
         const service = this.#services.get(event.service);
         if (!service) return undefined;
         service.known = false;
-        const departure = this.#depart(service, service.slots.values(), false, arrivedMs);
+        const departure = this.#depart(service, service.slots.values(), arrivedMs, LEFT_OUT);
         this.#closeIfEmpty(service);
         return departure;
       }
@@ -197,7 +202,7 @@ export class SourceTable {
     }
     if (left.size === 0) return undefined;
     const gone = [...left].flatMap((id) => service.slots.get(id) ?? []);
-    return this.#depart(service, gone, false, arrivedMs);
+    return this.#depart(service, gone, arrivedMs, LEFT_OUT);
   }
 
   #open(name: string): ServiceTable | undefined {
@@ -259,7 +264,12 @@ export class SourceTable {
     return slot;
   }
 
-  #depart(service: ServiceTable, slots: Iterable<Slot>, explicit: boolean, arrivedMs: number): Departure | undefined {
+  #depart(
+    service: ServiceTable,
+    slots: Iterable<Slot>,
+    arrivedMs: number,
+    how: Pick<Departure, 'explicit' | 'deliberate'>,
+  ): Departure | undefined {
     const gone: { slot: Slot; instance: Instance }[] = [];
     for (const slot of slots) {
       const instance = slot.reported;
@@ -270,7 +280,7 @@ export class SourceTable {
       this.#wait(slot, arrivedMs);
       gone.push({ slot, instance });
     }
-    return gone.length > 0 ? { service, gone, explicit } : undefined;
+    return gone.length > 0 ? { service, gone, ...how } : undefined;
   }
 
   #unkeep(slot: Slot): boolean {

@@ -167,6 +167,18 @@ describe('an instance that has another id in the pool than in the embedded regis
   });
 });
 
+describe('all instances of an embedded registry', () => {
+  it('leave the pool as fast as they are deregistered, without a hold', async () => {
+    const { register, call, fleet, registries } = await stage('');
+    const all = Array.from({ length: 50 }, (_, at) => ({ service: `s${at % 5}`, id: `i${at}` }));
+    await Promise.all(all.map(({ service, id }, at) => register(service, id, 1000 + at)));
+    await Promise.all(all.map(({ id }) => call('DELETE', `/deregister/${id}`)));
+    await turn();
+    expect(all.filter(({ service, id }) => fleet.find(service, id))).toEqual([]);
+    expect(registries.statuses()).toMatchObject([{ held: 0 }]);
+  });
+});
+
 describe('why an instance went', () => {
   it('is forgotten where it stayed, as another registry has it too, and was registered again', async () => {
     const others = `{ name: fixed, type: static, services: { web: [{ host: 127.0.0.1, port: 9, id: a }] } }, `;

@@ -328,6 +328,43 @@ describe('deregistrations one by one', () => {
   });
 });
 
+describe('registrations that are taken back by a call each', () => {
+  const takesBack = (stage: Stage, service: string, id: string): void => {
+    stage.apply({ kind: 'remove', service, id, deliberate: true });
+  };
+
+  it('are believed at once, however many, down to the last one of a whole registry', async () => {
+    const stage = new Stage();
+    stage.has(...range(100));
+    for (const id of range(100)) takesBack(stage, 'web', `i${id}`);
+    expect(stage.pool()).toBe('');
+    await stage.pass(20_000);
+    expect(stage.notices).toEqual([]);
+    expect(stage.clock.pending).toBe(0);
+  });
+
+  it('say nothing of what else disappears: of that as much is believed as without them', () => {
+    const stage = new Stage();
+    stage.has(...range(40));
+    for (const id of range(30)) takesBack(stage, 'web', `i${id}`);
+    // A quarter of the ten that are left, and not four fifths of forty.
+    stage.removes(31, 32, 33, 34, 35);
+    expect(stage.pool()).toBe('36 37 38 39 40');
+    stage.removes(36, 37);
+    expect(stage.pool()).toBe('36 37 38 39 40');
+    expect(stage.table.held).toBe(2);
+  });
+
+  it('go while others of their service are held, which stay', () => {
+    const stage = new Stage();
+    stage.has(...range(10));
+    stage.has(9, 10);
+    takesBack(stage, 'web', 'i9');
+    expect(stage.pool()).toBe('1 10 2 3 4 5 6 7 8');
+    expect(stage.table.held).toBe(8);
+  });
+});
+
 describe('an emptied registry', () => {
   it('is told in one notice, and asked about in one read', async () => {
     const stage = new Stage();

@@ -142,7 +142,12 @@ function eventOf(change: Change): RegistryEvent | undefined {
     case 'upsert':
       return change.cause === 'status' ? undefined : { kind: 'upsert', instance: change.instance };
     case 'remove':
-      return { kind: 'remove', service: change.instance.service, id: change.instance.id };
+      return {
+        kind: 'remove',
+        service: change.instance.service,
+        id: change.instance.id,
+        deliberate: change.reason !== 'expired',
+      };
     case 'absent':
       return { kind: 'absent', service: change.service };
   }

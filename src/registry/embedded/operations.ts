@@ -1,4 +1,5 @@
 import type { Instance } from '../../core/instance.ts';
+import type { RemovalReason } from './changes.ts';
 import type { Planned, Unavailable } from './commit-queue.ts';
 import type { Lease } from './leases.ts';
 import { type RegistrationPlan, type RegistrationRequest, type RegistryLimits, planRegistration } from './plan.ts';
@@ -79,6 +80,7 @@ export function planDeregister(
   staging: Staging,
   id: string,
   service: string | undefined,
+  reason: RemovalReason,
 ): Planned<DeregisterResult> {
   const known = service === undefined ? undefined : staging.find({ service, id });
   const found = pickOne(service === undefined ? staging.findById(id) : known ? [known] : []);
@@ -88,7 +90,7 @@ export function planDeregister(
   return {
     record: { kind: 'drop', drop: [instance] },
     apply: () => {
-      state.remove(instance, 'deregistered');
+      state.remove(instance, reason);
       return { kind: 'removed', instance };
     },
   };

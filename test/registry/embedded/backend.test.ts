@@ -81,6 +81,32 @@ describe('EmbeddedBackend', () => {
     await expect(events.next()).rejects.toThrow('the embedded registry is closed');
   });
 
+  it('tells who was taken back from who has run out', async () => {
+    const { registry, clock } = await openRegistry();
+    const events = new EmbeddedBackend(registry).watch({ kind: 'all' }, new AbortController().signal);
+    const removals: string[] = [];
+    const until = async (id: string): Promise<void> => {
+      for await (const event of { [Symbol.asyncIterator]: () => ({ next: () => events.next() }) }) {
+        if (event.kind !== 'remove') continue;
+        removals.push(`${event.id} ${event.deliberate}`);
+        if (event.id === id) return;
+      }
+    };
+    await register(registry, { id: 'a', ttlMs: 5000 });
+    await register(registry, { id: 'b', port: 81 });
+    await register(registry, { id: 'c', port: 82 });
+    const told = until('d');
+    await registry.deregister('b');
+    // Another id at its address takes its place.
+    await register(registry, { id: 'd', port: 82 });
+    await registry.deregister('d', 'web', 'expired');
+    await told;
+    clock.advance(60_000);
+    await until('a');
+    expect(removals).toEqual(['b true', 'c true', 'd false', 'a false']);
+    await events.return();
+  });
+
   it('keeps one pending event per instance for a consumer that is slow, the newest, in order', async () => {
     const { registry } = await openRegistry();
     await register(registry, { id: 'b', port: 81 });

@@ -70,7 +70,7 @@ function isOverdue(
 async function remove(registry: EmbeddedRegistry, { instance }: Readonly<Entry>, log: RegistryLog): Promise<void> {
   const { service, id } = instance;
   try {
-    const result = await registry.deregister(id, service);
+    const result = await registry.deregister(id, service, 'expired');
     if (result.kind === 'removed')
       log('info', 'deregistered: critical for as long as it had asked for', { service, id });
   } catch (error) {
