@@ -1,18 +1,19 @@
+import type { Breaker } from '../breaker/breaker.ts';
 import { BreakerGate, type BreakerReports } from '../breaker/gate.ts';
 import type { Clock } from '../core/clock.ts';
 import type { BreakerState, ProbeState } from '../core/health.ts';
-import type { Instance, RegisteredState } from '../core/instance.ts';
+import type { Instance } from '../core/instance.ts';
 import type { ServicePolicy } from '../core/policy.ts';
 import type { Random } from '../core/random.ts';
 import { sameInstance } from '../registry/same.ts';
-import { type Gate, pack, sameToViews, type Standing, unpack } from './availability.ts';
 import { StandingColumns } from './columns.ts';
 import { type Barrier, Departures } from './departures.ts';
 import type { Member, ServiceDetail } from './directory.ts';
-import { explainMember, IN_ROTATION, type InstanceReport } from './explain.ts';
+import { explainMember, type InstanceReport } from './explain.ts';
 import { fallbackInstances, isFallback } from './fallback.ts';
 import type { Figures } from './figures.ts';
 import { type FleetListener, FleetListeners } from './fleet-listener.ts';
+import { Gates } from './gates.ts';
 import { type FleetBase, MemberRecord } from './member-record.ts';
 import { Publisher } from './publisher.ts';
 import type { ServiceRecord } from './service-record.ts';
@@ -45,6 +46,7 @@ export class Fleet implements FleetBase {
   readonly clock: Clock;
   readonly figures: Figures;
   readonly columns: StandingColumns;
+  readonly breakers = new Map<MemberRecord, Breaker>();
   /** Where threads that make attempts report to. */
   readonly breakerReports: BreakerReports = {
     failed: (slot, circuit, outcome) => this.#slots.owners[slot]?.guard()?.failed(circuit, outcome),
@@ -58,10 +60,7 @@ export class Fleet implements FleetBase {
   readonly #publisher: Publisher;
   readonly #departures: Departures;
   readonly #weighing: Weighing;
-  /** Of those ejected whose end was told. */
-  readonly #ejectedUntilMs = new Map<MemberRecord, number>();
-  /** Number of resets so far: a member that the current one has not seen is gone. */
-  #resets = 0;
+  readonly #gates: Gates;
 
   constructor(options: FleetOptions) {
     this.clock = options.clock;
@@ -78,12 +77,22 @@ export class Fleet implements FleetBase {
     });
     this.#slots = new SlotTable(options.figures.capacity);
     this.#table = new ServiceTable({
+      fleet: this,
       figures: options.figures,
       codes: this.columns.codes,
       bySlot: this.#slots.owners,
       random: options.random,
       defaultPolicy: options.defaultPolicy,
       maxServices: options.maxServices ?? MAX_SERVICES,
+    });
+    this.#gates = new Gates({
+      clock: options.clock,
+      columns: this.columns,
+      weighing: this.#weighing,
+      listeners: this.#listeners,
+      touch: (service) => {
+        this.#publisher.touch(service);
+      },
     });
     this.#publisher = new Publisher(options.clock, (service, nowMs) => this.#publish(service, nowMs));
     this.#departures = new Departures(options.clock, options.figures, options.barrier, (member) => this.#free(member));
@@ -172,24 +181,6 @@ export class Fleet implements FleetBase {
     return true;
   }
 
-  /**
-   * Makes the registered instances of the service (all of them of this service) exactly these; those that were there
-   * already keep their state.
-   */
-  reset(name: string, instances: readonly Instance[]): void {
-    const wallMs = this.clock.wall();
-    const reset = ++this.#resets;
-    const refused: Instance[] = [];
-    for (const instance of instances) {
-      const member = isFallback(instance) ? undefined : this.#upsert(instance, wallMs);
-      if (member) member.seen = reset;
-      else refused.push(instance);
-    }
-    const members = this.#table.byName.get(name)?.members.values() ?? [];
-    for (const member of members) if (member.seen !== reset && !isFallback(member.instance)) this.#remove(member);
-    for (const instance of refused) this.upsert(instance);
-  }
-
   /** Removes its instances and forgets it: a later request for it is one for an unknown service. */
   dropService(name: string): void {
     const service = this.#table.byName.get(name);
@@ -203,11 +194,7 @@ export class Fleet implements FleetBase {
   /** `cause` is for people: "3 probes in a row failed: connect ECONNREFUSED". */
   setProbe(member: Member, state: ProbeState, cause: string): void {
     const record = this.#present(member);
-    if (!record) return;
-    const from = record.health.probe;
-    const passes = state === 'passing' || state === 'degraded';
-    if (!this.#stand(record, passes ? { probe: state, passedOnce: true } : { probe: state }, 'probe')) return;
-    this.#listeners.tell((listener) => listener.transition?.(record, 'probe', from, state, cause));
+    if (record) this.#gates.probed(record, state, cause);
   }
 
   /**
@@ -216,16 +203,7 @@ export class Fleet implements FleetBase {
    */
   setEjected(member: Member, ejected: boolean, cause: string, forMs?: number): boolean {
     const record = this.#present(member);
-    if (!record) return false;
-    const { ejected: before, breaker } = record.health;
-    if (before === ejected) return true;
-    // Who is out by breaker is counted already.
-    if (ejected && breaker === 'closed' && !record.service.claimEjection(record)) return false;
-    if (ejected && forMs !== undefined) this.#ejectedUntilMs.set(record, this.clock.now() + forMs);
-    else this.#ejectedUntilMs.delete(record);
-    this.#stand(record, { ejected }, 'ejection');
-    this.#tellTransition(record, 'ejection', 'ejected', ejected, cause);
-    return true;
+    return record !== undefined && this.#gates.eject(record, ejected, cause, forMs);
   }
 
   /** Takes an instance out of rotation; what is in flight ends in peace. False where there is no such instance. */
@@ -237,14 +215,6 @@ export class Fleet implements FleetBase {
     return this.#setDrained(service, id, false);
   }
 
-  /** Requests in flight, those of leaving instances included. Looks at every member. */
-  inflightOf(service: ServiceDetail): number {
-    let inflight = 0;
-    for (const { slot } of service.members.values()) inflight += this.figures.inflight[slot] ?? 0;
-    for (const { slot } of service.leaving) inflight += this.figures.inflight[slot] ?? 0;
-    return inflight;
-  }
-
   /** Why a member has traffic or not, gate by gate. */
   explain(member: Member): InstanceReport | undefined {
     const record = this.#slots.owners[member.slot];
@@ -253,7 +223,7 @@ export class Fleet implements FleetBase {
           columns: this.columns,
           figures: this.figures,
           weight: this.#weighing.factorsOf(record),
-          ejectedUntilMs: this.#ejectedUntilMs.get(record),
+          ejectedUntilMs: this.#gates.ejectedUntilMs(record),
           nowMs: this.clock.now(),
         })
       : undefined;
@@ -275,18 +245,18 @@ export class Fleet implements FleetBase {
     this.#publisher.close();
     this.#departures.close();
     this.#weighing.close();
-    for (const member of this.#slots.owners) member?.closeBreaker();
+    for (const breaker of this.breakers.values()) breaker.close();
+    this.breakers.clear();
   }
 
   breakerChanged(member: MemberRecord, from: BreakerState, to: BreakerState, cause: string): void {
-    this.#stand(member, { breaker: to }, 'breaker');
-    this.#listeners.tell((listener) => listener.transition?.(member, 'breaker', from, to, cause));
+    this.#gates.breakerChanged(member, from, to, cause);
   }
 
-  /** Whoever held these trials is no more. Looks at every slot. */
+  /** Whoever held these trials is no more. Looks at every breaker. */
   trialsLost(holder: number): void {
-    for (const member of this.#slots.owners) {
-      if (member?.breaker && this.figures.breakers.trialHolder(member.slot) === holder) member.breaker.trialLost();
+    for (const [{ slot }, breaker] of this.breakers) {
+      if (this.figures.breakers.trialHolder(slot) === holder) breaker.trialLost();
     }
   }
 
@@ -357,9 +327,9 @@ export class Fleet implements FleetBase {
   }
 
   #add(service: ServiceRecord, instance: Instance, wallMs: number): MemberRecord {
-    const member = this.#slots.take((slot) => new MemberRecord(slot, service, instance, this));
+    const member = this.#slots.take((slot) => new MemberRecord(slot, service, instance));
     this.figures.clear(member.slot);
-    this.columns.begin(member.slot, isFallback(instance) ? NEW_FALLBACK : NEW_CODES[instance.state], wallMs);
+    this.#gates.added(member, wallMs);
     service.add(member);
     this.#weighing.added(member);
     this.#publisher.touch(service);
@@ -376,22 +346,15 @@ export class Fleet implements FleetBase {
       this.#weighing.weigh(member);
       this.#publisher.touch(member.service);
     }
-    if (previous.state !== instance.state) {
-      this.#stand(member, { registered: instance.state }, 'registered');
-      const cause = instance.stateReason ?? 'the registry says so';
-      this.#listeners.tell((listener) =>
-        listener.transition?.(member, 'registered', previous.state, instance.state, cause),
-      );
-    }
+    if (previous.state !== instance.state) this.#gates.registered(member, previous);
     this.#listeners.tell((listener) => listener.updated?.(member, previous));
   }
 
   #remove(member: MemberRecord): void {
     member.service.remove(member);
     this.#weighing.removed(member);
-    this.#ejectedUntilMs.delete(member);
     member.leave();
-    this.#stand(member, { breaker: 'closed' }, 'breaker');
+    this.#gates.removed(member);
     this.#publisher.touch(member.service);
     this.#listeners.tell((listener) => listener.removed?.(member));
   }
@@ -405,29 +368,13 @@ export class Fleet implements FleetBase {
 
   #setDrained(service: string, id: string, drained: boolean): boolean {
     const member = this.#table.byName.get(service)?.members.get(id);
-    if (!member) return false;
-    if (this.#stand(member, { drained }, 'drain')) {
-      this.#tellTransition(member, 'drain', 'drained', drained, 'operator');
-    }
-    return true;
+    if (member) this.#gates.drain(member, drained);
+    return member !== undefined;
   }
 
   #present(member: Member): MemberRecord | undefined {
     const record = this.#slots.owners[member.slot];
     return record === member && !record.leaving ? record : undefined;
-  }
-
-  /** Takes in a change of one gate; false where it is none. */
-  #stand(member: MemberRecord, part: Partial<Standing>, gate: Gate): boolean {
-    const from = this.columns.codes[member.slot] as number;
-    const to = pack({ ...unpack(from), ...part });
-    if (from === to) return false;
-    this.columns.change(member.slot, to, gate, this.clock.wall());
-    if (member.leaving) return true;
-    member.service.recount(member, from, to);
-    this.#weighing.changed(member, from);
-    if (!sameToViews(member.service.policy.availability.mode, from, to)) this.#publisher.touch(member.service);
-    return true;
   }
 
   #publish(service: ServiceRecord, nowMs: number): void {
@@ -445,24 +392,6 @@ export class Fleet implements FleetBase {
       this.#listeners.tell((listener) => listener.fallback?.(service, service.view.fallback));
     }
   }
-
-  #tellTransition(member: MemberRecord, gate: Gate, word: string, on: boolean, cause: string): void {
-    const [from, to] = on ? [IN_ROTATION, word] : [word, IN_ROTATION];
-    this.#listeners.tell((listener) => listener.transition?.(member, gate, from, to, cause));
-  }
-}
-
-const NEW_CODES: Readonly<Record<RegisteredState, number>> = {
-  up: newCode('up'),
-  degraded: newCode('degraded'),
-  down: newCode('down'),
-};
-
-const NEW_FALLBACK = newCode('up', true);
-
-function newCode(registered: RegisteredState, fallback = false): number {
-  const reasons = { registered, probe: 'unknown', breaker: 'closed', ejected: false, drained: false } as const;
-  return pack({ ...reasons, passedOnce: false, fallback });
 }
 
 function sameAddress(one: Instance, other: Instance): boolean {

@@ -17,6 +17,8 @@ export interface FleetBase {
   readonly clock: Clock;
   readonly figures: Figures;
   readonly columns: StandingColumns;
+  /** Of the few who need one: what each member would hold of it costs more. */
+  readonly breakers: Map<MemberRecord, Breaker>;
   /** By which this very thread makes attempts. */
   readonly gate: BreakerGate;
   breakerChanged(member: MemberRecord, from: BreakerState, to: BreakerState, cause: string): void;
@@ -29,44 +31,51 @@ export class MemberRecord implements Member {
   readonly service: ServiceRecord;
   instance: Instance;
   leaving = false;
-  /** The last reset that named it: see `Fleet.reset`. */
-  seen = 0;
-  breaker: Breaker | undefined = undefined;
-  readonly #base: FleetBase;
 
-  constructor(slot: number, service: ServiceRecord, instance: Instance, base: FleetBase) {
+  constructor(slot: number, service: ServiceRecord, instance: Instance) {
     this.slot = slot;
     this.service = service;
     this.instance = instance;
-    this.#base = base;
   }
 
   get health(): Standing {
-    return this.#base.columns.standing(this.slot);
+    return this.#fleet.columns.standing(this.slot);
+  }
+
+  get breaker(): Breaker | undefined {
+    return this.#fleet.breakers.get(this);
   }
 
   admit(): Permit | undefined {
-    return this.#base.gate.admit(this.slot, this.service.policy.breaker);
+    return this.#fleet.gate.admit(this.slot, this.service.policy.breaker);
   }
 
   /** The breaker, made where there is none yet; undefined where breakers are switched off or the member has left. */
   guard(): Breaker | undefined {
     if (this.leaving || !this.service.policy.breaker.enabled) return undefined;
-    return (this.breaker ??= createBreaker(new Seat(this, this.#base)));
+    const { breaker } = this;
+    if (breaker) return breaker;
+    const made = createBreaker(new Seat(this, this.#fleet));
+    this.#fleet.breakers.set(this, made);
+    return made;
   }
 
   /** Frees it; permits still out settle without effect. The next failure starts afresh. */
   closeBreaker(): void {
     this.breaker?.close();
-    this.breaker = undefined;
-    this.#base.figures.breakers.clear(this.slot);
+    this.#fleet.breakers.delete(this);
+    this.#fleet.figures.breakers.clear(this.slot);
   }
 
   /** No longer registered: from this moment on it admits nobody, on any thread. */
   leave(): void {
     this.closeBreaker();
     this.leaving = true;
-    this.#base.figures.breakers.shut(this.slot);
+    this.#fleet.figures.breakers.shut(this.slot);
+  }
+
+  get #fleet(): FleetBase {
+    return this.service.base.fleet;
   }
 }
 

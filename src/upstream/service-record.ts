@@ -15,7 +15,7 @@ import {
 } from './availability.ts';
 import type { ServiceDetail } from './directory.ts';
 import type { Figures } from './figures.ts';
-import type { MemberRecord } from './member-record.ts';
+import type { FleetBase, MemberRecord } from './member-record.ts';
 import { SortedSlots } from './sorted-slots.ts';
 import { buildView, patchView, type View, type ViewFrame } from './view.ts';
 
@@ -24,6 +24,7 @@ const MAX_TOUCHED = 32;
 
 /** What the services of one fleet share. */
 export interface ServiceBase {
+  readonly fleet: FleetBase;
   readonly figures: Figures;
   /** `pack`ed standings, by slot. */
   readonly codes: Uint16Array;
@@ -67,7 +68,7 @@ export class ServiceRecord implements ServiceDetail {
     degraded: 0,
     spare: 0,
   };
-  readonly #base: ServiceBase;
+  readonly base: ServiceBase;
   readonly #slots = new SortedSlots();
   /** Members whose traffic may have changed since the view. More than `MAX_TOUCHED` are not told apart. */
   readonly #touched: number[] = [];
@@ -84,7 +85,7 @@ export class ServiceRecord implements ServiceDetail {
     this.name = name;
     this.index = index;
     this.policy = policy;
-    this.#base = base;
+    this.base = base;
     this.regime = { mode: this.policy.availability.mode, panic: 'off', fallback: false };
     this.view = buildView(this.#frame(0), new Int32Array(0), base.codes);
   }
@@ -99,7 +100,7 @@ export class ServiceRecord implements ServiceDetail {
 
   /** Of this thread: with data-plane threads of their own it never chooses. */
   get balancer(): Balancer {
-    return (this.#balancer ??= createBalancer(this.policy.balancer, this.#base.figures, this.#base.random));
+    return (this.#balancer ??= createBalancer(this.policy.balancer, this.base.figures, this.base.random));
   }
 
   setPolicy(policy: ServicePolicy): void {
@@ -124,7 +125,7 @@ export class ServiceRecord implements ServiceDetail {
     this.members.add(member);
     this.#slots.add(member.slot);
     this.#touch(member.slot);
-    this.#count(this.#base.codes[member.slot] as number, 1);
+    this.#count(this.base.codes[member.slot] as number, 1);
     this.addWeight(member.instance.weight, 1);
   }
 
@@ -133,7 +134,7 @@ export class ServiceRecord implements ServiceDetail {
     this.members.delete(member.instance.id);
     this.#slots.delete(member.slot);
     this.#touch(member.slot);
-    this.#count(this.#base.codes[member.slot] as number, -1);
+    this.#count(this.base.codes[member.slot] as number, -1);
     this.addWeight(member.instance.weight, -1);
     this.departing.push(member);
   }
@@ -150,7 +151,7 @@ export class ServiceRecord implements ServiceDetail {
     for (const what of COUNTED) this.counts[what] = 0;
     const members = new Map<number, number>();
     for (const { slot } of this.members.values()) {
-      const code = this.#base.codes[slot] as number;
+      const code = this.base.codes[slot] as number;
       members.set(code, (members.get(code) ?? 0) + 1);
     }
     // There are few different codes, however many members.
@@ -179,7 +180,7 @@ export class ServiceRecord implements ServiceDetail {
     const { available, broken, out } = this.counts;
     if (out === 0) return true;
     const { mode, maxEjectedShare } = this.policy.availability;
-    const isAvailable = ((FACTS[mode][this.#base.codes[slot] as number] as number) & AVAILABLE) !== 0;
+    const isAvailable = ((FACTS[mode][this.base.codes[slot] as number] as number) & AVAILABLE) !== 0;
     if (isAvailable) return broken < Math.floor(maxEjectedShare * (available + broken));
     return available > 0 || out < Math.floor(maxEjectedShare * this.members.size);
   }
@@ -195,7 +196,7 @@ export class ServiceRecord implements ServiceDetail {
     const { trials } = this.view;
     while (this.#trial < trials.length) {
       const slot = trials[this.#trial] as number;
-      if (this.#base.figures.breakers.trialReady(slot)) return slot;
+      if (this.base.figures.breakers.trialReady(slot)) return slot;
       this.#trial++;
     }
     return -1;
@@ -210,7 +211,7 @@ export class ServiceRecord implements ServiceDetail {
     const frame = this.#frame(this.view.revision + 1);
     this.view = patch
       ? patchView(frame, this.view, this.#touched, (slot) => this.#kindOf(slot))
-      : buildView(frame, this.#slots.current(this.members.values(), this.members.size), this.#base.codes);
+      : buildView(frame, this.#slots.current(this.members.values(), this.members.size), this.base.codes);
     this.#touched.length = 0;
     this.dirty = false;
     this.publishedAtMs = nowMs;
@@ -229,9 +230,9 @@ export class ServiceRecord implements ServiceDetail {
 
   /** Of a slot that is or was of a member: undefined where it is no longer. */
   #kindOf(slot: number): number | undefined {
-    const member = this.#base.bySlot[slot];
+    const member = this.base.bySlot[slot];
     if (member?.service !== this || member.leaving) return undefined;
-    return trafficIn(this.regime)[this.#base.codes[slot] as number];
+    return trafficIn(this.regime)[this.base.codes[slot] as number];
   }
 
   #count(code: number, by: number): void {

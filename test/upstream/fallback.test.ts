@@ -101,11 +101,11 @@ describe('a fallback instance', () => {
 
   it('is of no concern to registries: resets and removals pass it by, and its id is refused', () => {
     const { harness } = start();
-    harness.fleet.reset('web', [web('a')]);
+    harness.reset('web', [web('a')]);
     expect([...harness.fleet.service('web')!.members.keys()].sort()).toEqual(['a', ID]);
     expect(harness.fleet.remove('web', ID)).toBe(false);
     expect(harness.fleet.upsert(web(ID))).toBeUndefined();
-    harness.fleet.reset('web', [web(ID, { host: '10.6.6.6' })]);
+    harness.reset('web', [web(ID, { host: '10.6.6.6' })]);
     expect(harness.fleet.find('web', ID)?.instance.host).toBe('10.9.9.9');
     expect(harness.log.slice(0, 4)).toEqual(['removed b', `refused ${ID}`, 'removed a', `refused ${ID}`]);
     expect(harness.slots).toEqual([ID]);
@@ -119,7 +119,7 @@ describe('a fallback instance', () => {
     expect(harness.fleet.find('web', 'fallback:[2001:db8::7]:443')?.health.probe).toBe('unknown');
     harness.fleet.configure('web', { ...POLICY, fallback: [other] });
     expect(harness.fleet.find('web', ID)).toBeUndefined();
-    harness.fleet.reset('web', []);
+    harness.reset('web', []);
     harness.fleet.unconfigure('web');
     expect(harness.fleet.service('web')).toBeUndefined();
   });

@@ -53,6 +53,15 @@ export class FleetHarness {
     return members;
   }
 
+  /** Makes these the registered instances of the service. */
+  reset(service: string, instances: readonly Instance[]): void {
+    const listed = new Set(instances.map(({ id }) => id));
+    for (const id of this.fleet.service(service)?.members.keys() ?? []) {
+      if (!listed.has(id)) this.fleet.remove(service, id);
+    }
+    for (const each of instances) this.fleet.upsert(each);
+  }
+
   /** Ids in the current view, after what is pending is published. */
   get slots(): string[] {
     return this.#ids('slots');

@@ -126,7 +126,7 @@ class Comparison {
         this.#upsert(web(each.id, each));
         return;
       case 'reset': {
-        fleet.reset(
+        this.harness.reset(
           each.service,
           each.ids.map((name) => web(name, { service: each.service, port: 80 })),
         );
