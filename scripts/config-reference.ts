@@ -106,8 +106,10 @@ export function keyTables(): ReadonlyMap<string, string> {
     tables.set(key, table(whole, part.properties ? `${key}.` : '', new Set(['health'])));
   }
   const service = properties.services?.additionalProperties;
-  const { hosts } = (typeof service === 'object' ? service.properties : undefined) ?? {};
-  if (hosts) tables.set('services', table({ properties: { hosts } }, 'services.X.'));
+  const own = Object.entries((typeof service === 'object' ? service.properties : undefined) ?? {}).filter(
+    ([key]) => properties.defaults?.properties?.[key] === undefined,
+  );
+  tables.set('services', table({ properties: Object.fromEntries(own) }, 'services.X.'));
   const checks = definitions.check?.anyOf ?? [];
   const timing = new Set(Object.keys(checks[0]?.properties ?? {}));
   tables.set('check', table(checks[0], ''));

@@ -7,6 +7,7 @@ import {
   duration,
   flag,
   nameText,
+  oneOrMore,
   optional,
   optionalText,
   refuse,
@@ -158,7 +159,7 @@ const http = group(
       .regex(/^[A-Z]{1,32}$/, 'wants a method such as GET or HEAD, in capitals')
       .prefault('GET')
       .meta({ description: 'The request method. HEAD saves the body.' }),
-    expect: z.array(statusRange).min(1, 'needs at least one entry').prefault(['200-399']).meta({
+    expect: oneOrMore(statusRange).prefault(['200-399']).meta({
       description:
         'Statuses that count as success. A range that takes in 500 never fails; 200 alone fails on a redirect, which is not followed.',
     }),

@@ -2,7 +2,20 @@ import { z } from 'zod';
 import { cidr, listenAddress } from './addresses.ts';
 import type { AdminConfig, GatewayConfig, LogConfig, LogDestination, MetricsConfig, ShutdownConfig } from './config.ts';
 import { normalizeHost } from '../core/address.ts';
-import { choice, count, duration, flag, oneOrMore, refuse, secret, size, text, wants, wholeNumber } from './scalars.ts';
+import {
+  anyNumber,
+  choice,
+  count,
+  duration,
+  flag,
+  oneOrMore,
+  refuse,
+  secret,
+  size,
+  text,
+  wants,
+  wholeNumber,
+} from './scalars.ts';
 import { group } from './strict.ts';
 
 const PORT_RULE = 'a port such as 8080 or a range such as "8000-8999"';
@@ -133,17 +146,16 @@ const timeouts = group({
 });
 
 const upstreamAddresses = group({
-  allow: z.array(cidr()).prefault([]).meta({
+  allow: anyNumber(cidr()).prefault([]).meta({
     description:
       'Networks instances may be in. Empty allows any, so that whoever may register can point the gateway anywhere in your network. Link-local addresses, where clouds keep credentials, must be named by a network inside of 169.254.0.0/16 or fe80::/10.',
   }),
-  deny: z.array(cidr()).prefault([]).meta({ description: 'Networks no instance may be in, whatever `allow` says.' }),
+  deny: anyNumber(cidr()).prefault([]).meta({ description: 'Networks no instance may be in, whatever `allow` says.' }),
   allowLoopback: flag(
     'Whether instances may be on this machine’s loopback. true lets whoever may register reach what listens only there; false is right where instances run elsewhere.',
     false,
   ),
-  ports: z
-    .array(portRange)
+  ports: anyNumber(portRange)
     .prefault([])
     .meta({ description: 'Ports and ranges instances may use. Empty allows every port.' }),
 });
@@ -166,7 +178,7 @@ export const gatewaySchema = group({
       description:
         'Every service S answers at S.<domain> without further configuration. It needs a wildcard DNS record; browsers resolve *.localhost by themselves.',
     }),
-  trustedProxies: z.array(cidr()).prefault([]).meta({
+  trustedProxies: anyNumber(cidr()).prefault([]).meta({
     description:
       'Networks of the proxies in front, whose X-Forwarded-* fields are believed. Empty believes nobody; 0.0.0.0/0 lets every client claim any address.',
   }),

@@ -6,6 +6,7 @@ import { ENDPOINT_RULE, hostPort, parseHostPort } from './addresses.ts';
 import type { DnsQuery, DnsRegistryConfig, HostPort, StaticRegistryConfig } from './config.ts';
 import { commonKeys, toCommon } from './registry-common.ts';
 import {
+  anyNumber,
   duration,
   flag,
   nameText,
@@ -114,7 +115,7 @@ export const fixed = group({
   type: z.literal('static'),
   ...commonKeys('static'),
   services: z
-    .record(nameText(), z.array(listed, { error: wants('a list of addresses') }), {
+    .record(nameText(), anyNumber(listed), {
       error: wants('a map from service names to addresses'),
     })
     .meta({

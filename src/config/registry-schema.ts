@@ -11,6 +11,7 @@ import type {
 import { dns, fixed } from './listed-registry-schema.ts';
 import { commonKeys, selectionKeys, tlsKey, toCommon, toSelection, toTls } from './registry-common.ts';
 import {
+  anyNumber,
   choice,
   duration,
   flag,
@@ -63,8 +64,7 @@ const consul = group({
   datacenter: optionalText('Datacenter to ask about. Without it: that of the agent.'),
   namespace: optionalText('Namespace, in Consul Enterprise. Without it: that of the token.'),
   partition: optionalText('Admin partition, in Consul Enterprise. Without it: that of the agent.'),
-  tags: z
-    .array(text('a tag'))
+  tags: anyNumber(text('a tag'))
     .prefault([])
     .meta({ description: 'Only instances that carry all of these tags. Empty takes every instance.' }),
   filter: optionalText('Consul’s own filter expression. Too narrow, and a service looks empty.'),

@@ -1,5 +1,4 @@
-import { z } from 'zod';
-import { choice, count, decimal, duration, factor, flag, share, size, wholeNumber } from './scalars.ts';
+import { anyNumber, choice, count, decimal, duration, factor, flag, share, size, wholeNumber } from './scalars.ts';
 import { group } from './strict.ts';
 
 export const breaker = group({
@@ -55,8 +54,7 @@ export const breaker = group({
       max: '24h',
     },
   ),
-  failureStatuses: z
-    .array(wholeNumber({ min: 400, max: 599 }))
+  failureStatuses: anyNumber(wholeNumber({ min: 400, max: 599 }))
     .prefault([502, 503, 504])
     .meta({
       description:

@@ -201,9 +201,8 @@ export function anyNumber<T extends z.ZodType>(item: T) {
 }
 
 function listOrOne<T extends z.ZodType>(list: z.ZodArray<T>, item: T) {
-  return z
-    .union([list, item])
-    .transform((value): z.output<T>[] => (Array.isArray(value) ? (value as z.output<T>[]) : [value as z.output<T>]));
+  // An entry may be a pair itself, once it is read: its output does not tell it from a list.
+  return z.union([list, item.transform((value): z.output<T>[] => [value])]);
 }
 
 /** Reports and gives up on the value. */

@@ -221,3 +221,27 @@ describe('host names', () => {
     expect(parseHostPattern(text)).toBeUndefined();
   });
 });
+
+describe('a list', () => {
+  it.each([
+    ['gateway: { listen: ONE }', '"127.0.0.1:1"'],
+    ['gateway: { trustedProxies: ONE }', '10.0.0.0/8'],
+    ['gateway: { upstreamAddresses: { allow: ONE } }', '10.0.0.0/8'],
+    ['gateway: { upstreamAddresses: { deny: ONE } }', '10.0.0.0/8'],
+    ['gateway: { upstreamAddresses: { ports: ONE } }', '80-90'],
+    ['services: { a: { hosts: ONE } }', 'a.example'],
+    ['services: { a: { fallback: ONE } }', '"a.example:80"'],
+    ['defaults: { breaker: { failureStatuses: ONE } }', '500'],
+    ['defaults: { health: { type: http, expect: ONE } }', '200'],
+    ['registries: [{ type: static, services: { a: ONE } }]', '"10.0.0.7:80"'],
+    ['registries: [{ type: static, services: { a: ONE } }]', '{ host: 10.0.0.7, port: 80 }'],
+    ['registries: [{ type: consul, tags: ONE }]', 'http'],
+    ['registries: [{ type: etcd, endpoints: ONE }]', '"http://a:2379"'],
+    ['registries: [{ type: eureka, urls: ONE }]', '"http://a:8761/eureka"'],
+    ['registries: [{ type: kubernetes, namespaces: ONE }]', 'shop'],
+    ['registries: [{ type: dns, servers: ONE, services: {} }]', '"127.0.0.1:53"'],
+    ['registries: [{ type: embedded, listen: ONE }]', '"127.0.0.1:2"'],
+  ])('may be its only entry alone: %s, %s', (text, one) => {
+    expect(load(text.replace('ONE', one))).toEqual(load(text.replace('ONE', `[${one}]`)));
+  });
+});
