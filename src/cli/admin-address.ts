@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs';
 import type { AdminConfig } from '../config/config.ts';
 import { ConfigDocument } from '../config/document.ts';
 import { adminSchema } from '../config/gateway-schema.ts';
-import { loadConfig, MAX_CONFIG_BYTES } from '../config/load.ts';
+import { loadConfig, MAX_CONFIG_BYTES, whyUnreadable } from '../config/load.ts';
 import { isGroup } from '../config/merge-policy.ts';
 import { CONFIG_FLAG, configFile, issueLine } from './run-options.ts';
 import type { CliContext } from './verb.ts';
@@ -42,7 +42,7 @@ export async function findAdmin(ctx: CliContext, flags: AdminFlags): Promise<Adm
   } catch (error) {
     const wanted = flags.config !== undefined || Boolean(ctx.env['FAIRLEAD_CONFIG']);
     if (!wanted && isMissing(error)) return { url: DEFAULT_URL, token, from: 'the default address' };
-    return `${file} cannot be read: ${error instanceof Error ? error.message : String(error)}`;
+    return `${file} cannot be read: ${whyUnreadable(error)}`;
   }
   const admin = adminOf(text, file, ctx);
   if (typeof admin === 'string') return admin;

@@ -68,7 +68,9 @@ export function hostPort(rule: string, { anyPort = false }: { readonly anyPort?:
     if (!parsed || (parsed.port === 0 && !anyPort)) {
       return refuse(
         ctx,
-        /^:\d+$/.test(text) ? `wants a host before the port: 0.0.0.0${text} listens on every address` : `wants ${rule}`,
+        anyPort && /^:\d+$/.test(text)
+          ? `wants a host before the port: 0.0.0.0${text} listens on every address`
+          : `wants ${rule}`,
       );
     }
     return parsed;

@@ -47,7 +47,7 @@ const WORDS: ReadonlyMap<string, string> = new Map([
   ['int', 'a whole number'],
   ['number', 'a number'],
   ['boolean', 'true or false'],
-  ['array', 'a list'],
+  ['array', 'a list, each entry behind a dash: "- …"'],
   ['record', 'keys and values, indented below it'],
   ['object', 'keys and values, indented below it'],
 ]);

@@ -112,23 +112,26 @@ function overlongNames(root: Readonly<Record<string, unknown>>): Finding[] {
 interface Listener {
   readonly at: HostPort;
   readonly path: Path;
+  /** Whether the file names it; else it is the default. */
+  readonly given: boolean;
   /** Where the token belongs that must guard it off loopback; undefined for the data plane. */
   readonly token: { readonly path: string; readonly given: boolean; readonly risk: string } | undefined;
 }
 
 function listenersOf(root: Readonly<Record<string, unknown>>): Listener[] {
   const found: Listener[] = [];
-  const add = (value: unknown, path: Path, token: Listener['token']): void => {
-    for (const entry of entriesOf(value, path)) {
+  const add = (value: unknown, fallback: string, path: Path, token: Listener['token']): void => {
+    const given = value !== undefined && value !== null;
+    for (const entry of entriesOf(given ? value : fallback, path)) {
       const at = typeof entry.value === 'string' ? parseHostPort(entry.value) : undefined;
-      if (at) found.push({ at, path: entry.path, token });
+      if (at) found.push({ at, path: entry.path, given, token });
     }
   };
   const gateway = isGroup(root.gateway) ? root.gateway : {};
-  add(gateway.listen ?? '0.0.0.0:8080', ['gateway', 'listen'], undefined);
+  add(gateway.listen, '0.0.0.0:8080', ['gateway', 'listen'], undefined);
   const admin = isGroup(root.admin) ? root.admin : {};
   const adminRisk = 'whoever reaches it could drain your instances';
-  add(admin.listen ?? '127.0.0.1:9901', ['admin', 'listen'], {
+  add(admin.listen, '127.0.0.1:9901', ['admin', 'listen'], {
     path: 'admin.token',
     given: isGiven(admin.token),
     risk: adminRisk,
@@ -138,7 +141,7 @@ function listenersOf(root: Readonly<Record<string, unknown>>): Listener[] {
     if (!isGroup(registry) || registry.type !== 'embedded') return;
     const risk = 'whoever reaches it could register instances and take over your traffic';
     const token = { path: `registries[${index}].token`, given: isGiven(registry.token), risk };
-    add(registry.listen ?? '127.0.0.1:8761', ['registries', index, 'listen'], token);
+    add(registry.listen, '127.0.0.1:8761', ['registries', index, 'listen'], token);
   });
   return found;
 }
@@ -146,7 +149,12 @@ function listenersOf(root: Readonly<Record<string, unknown>>): Listener[] {
 function listenerClashes(listeners: readonly Listener[]): Finding[] {
   return listeners.flatMap((listener, index) => {
     const earlier = listeners.slice(0, index).find((other) => overlap(listener.at, other.at));
-    return earlier ? [{ path: listener.path, message: `${pathText(earlier.path)} listens on this port already` }] : [];
+    if (!earlier) return [];
+    if (listener.given)
+      return [{ path: listener.path, message: `${pathText(earlier.path)} listens on this port already` }];
+    // What is not in the file has no line to point to.
+    const message = `is where ${pathText(listener.path)} listens by default: give one of them another port`;
+    return [{ path: earlier.path, message }];
   });
 }
 

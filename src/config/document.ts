@@ -110,7 +110,12 @@ class Reader {
   read(node: unknown, path: Path): unknown {
     const target = this.#follow(node);
     if (target === undefined) {
-      if (isAlias(node)) this.#report(node, path, `no anchor &${node.source} stands before this alias`);
+      if (isAlias(node))
+        this.#report(
+          node,
+          path,
+          `no anchor &${node.source} stands before this alias; a text that begins with * is written in quotes`,
+        );
       return null;
     }
     this.#values += 1;

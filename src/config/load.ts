@@ -61,9 +61,19 @@ export async function loadConfigFile(path: string, { file, env }: LoadOptions): 
     if (bytes.length > MAX_CONFIG_BYTES) return failed(file, `is larger than ${MAX_CONFIG_BYTES} bytes`);
     text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (error) {
-    return failed(file, `cannot be read: ${error instanceof Error ? error.message : String(error)}`);
+    return failed(file, `cannot be read: ${whyUnreadable(error)}`);
   }
   return loadConfig(text, { file, env });
+}
+
+/** For people who have just started the gateway in another directory, say. */
+export function whyUnreadable(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === 'ENOENT') return 'there is no such file; -c FILE or FAIRLEAD_CONFIG names the one to use';
+  if (code === 'EISDIR') return 'it is a directory, and a file is wanted';
+  if (code === 'EACCES') return 'this user may not read it';
+  if (code === 'ERR_ENCODING_INVALID_ENCODED_DATA') return 'it is not text in UTF-8';
+  return message;
 }
 
 function failed(file: string, message: string): LoadResult {

@@ -41,7 +41,7 @@ export function parseYaml(text: string): YamlSource {
   if (document === undefined) return { document, problems: [problem(0, 'no YAML document')], positionOf };
   // Warnings are about tags, and a value of an unknown tag is not the value that was meant.
   const faults = [...document.errors, ...document.warnings];
-  const problems = firstOfEachLine(faults.map((error) => problem(error.pos[0], explain(error, text))));
+  const problems = firstOfEachLine(faults.map((error) => problem(firstWord(error.pos[0], text), explain(error, text))));
   if (second) problems.push(problem(second.range[0], 'a second document begins here; the file holds one'));
   // What follows from half a text would only hide the mistake.
   return { document: faults.length === 0 ? document : undefined, problems, positionOf };
@@ -60,8 +60,19 @@ function explain({ code, message, pos }: YAMLError, text: string): string {
   const offset = pos[0];
   if (text[offset - 1] === '$' && text[offset] === '{')
     return 'inside of { } and [ ] a reference is written in quotes: "${NAME}"';
+  if (code === 'BAD_INDENT' && message.includes('same column'))
+    return 'is indented otherwise than the lines above: what belongs to one group begins in the same column';
+  if (code === 'BLOCK_AS_IMPLICIT_KEY' && !/: /.test(text.slice(offset).split('\n', 1)[0] ?? ''))
+    return 'the line below is indented further than this one, and so is taken for more of this value';
   // The parser quotes the source in some messages, and the source may hold a secret.
   return YAML_MESSAGES.get(code) ?? message.replace(/: ".*$/s, '');
+}
+
+/** Where a line is indented wrongly the parser names its beginning. */
+function firstWord(offset: number, text: string): number {
+  let at = offset;
+  while (text[at] === ' ') at++;
+  return at;
 }
 
 /** One mistake makes the parser stumble several times. */

@@ -78,7 +78,7 @@ alone     never  nothing is checked: the registry and the breaker alone decide
   it('says that a file is missing', async () => {
     const { code, stdout } = await ran((ctx) => check.run(ctx, ['-c', 'no.yaml']), { cwd });
     expect(code).toBe(1);
-    expect(stdout).toContain('no.yaml:1:1 cannot be read: ENOENT');
+    expect(stdout).toContain('no.yaml:1:1 cannot be read: there is no such file; -c FILE or FAIRLEAD_CONFIG names');
   });
 });
 

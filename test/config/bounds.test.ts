@@ -103,12 +103,16 @@ describe('a file', () => {
     expect(await loadBytes('#'.repeat(MAX_CONFIG_BYTES + 1))).toEqual([
       `c.yaml:1:1 is larger than ${MAX_CONFIG_BYTES} bytes`,
     ]);
-    expect(await loadBytes(Buffer.from([0x61, 0xff]))).toEqual([
-      expect.stringContaining('c.yaml:1:1 cannot be read: '),
-    ]);
-    for (const path of [join(directory, 'missing'), directory]) {
+    expect(await loadBytes(Buffer.from([0x61, 0xff]))).toEqual(['c.yaml:1:1 cannot be read: it is not text in UTF-8']);
+    for (const [path, message] of [
+      [
+        join(directory, 'missing'),
+        'cannot be read: there is no such file; -c FILE or FAIRLEAD_CONFIG names the one to use',
+      ],
+      [directory, 'cannot be read: it is a directory, and a file is wanted'],
+    ] as const) {
       const result = await loadConfigFile(path, { file: 'c.yaml', env: {} });
-      expect(result).toMatchObject({ ok: false, issues: [{ file: 'c.yaml', line: 1, column: 1, path: '' }] });
+      expect(result).toEqual({ ok: false, issues: [{ file: 'c.yaml', line: 1, column: 1, path: '', message }] });
     }
   });
 

@@ -185,7 +185,22 @@ const CASES: readonly (readonly [string, string, readonly string[]])[] = [
   [
     'two listeners on one port',
     'gateway:\n  listen: ["0.0.0.0:9901"]',
-    ['1:1 admin.listen: gateway.listen[0] listens on this port already'],
+    ['2:12 gateway.listen[0]: is where admin.listen listens by default: give one of them another port'],
+  ],
+  [
+    'two listeners on one port, both in the file',
+    'gateway:\n  listen: ["0.0.0.0:9901"]\nadmin: { listen: "127.0.0.1:9901" }',
+    ['3:18 admin.listen: gateway.listen[0] listens on this port already'],
+  ],
+  [
+    'an instance without a host',
+    'registries: [{ type: static, services: { a: ":80" } }]',
+    ['1:45 registries[0].services.a: wants an address such as 10.0.0.7:8080, app.internal:80 or [2001:db8::7]:8080'],
+  ],
+  [
+    'one registry where a list of them belongs',
+    'registries:\n  name: a\n  type: consul',
+    ['2:3 registries: wants a list, each entry behind a dash: "- …"'],
   ],
   [
     'an embedded registry in the way of itself',
@@ -258,6 +273,16 @@ describe('mistakes in YAML', () => {
       'gateway: {}\nadmin: {}\ngateway: {}',
       ['3:1 gateway: this key stands on line 1 already; only one of the two can hold'],
     ],
+    [
+      'a key that is indented further than the one above, which has a plain value',
+      'gateway:\n  domain: x\n   listen: "127.0.0.1:1"',
+      ['2:11 : the line below is indented further than this one, and so is taken for more of this value'],
+    ],
+    [
+      'two keys on one line',
+      'gateway: domain: x',
+      ['1:10 : a nested key on the same line: put it on a line of its own, or quote a text that contains ": "'],
+    ],
     ['a tab', 'gateway:\n\tdomain: x', ['2:1 : a tab is used for indentation; YAML wants spaces']],
     [
       'an unquoted reference in braces',
@@ -266,7 +291,18 @@ describe('mistakes in YAML', () => {
     ],
     ['an unclosed quote', 'a: "b', ['1:6 : Missing closing "quote']],
     ['a second document', 'workers: 1\n---\nworkers: 2', ['2:1 : a second document begins here; the file holds one']],
-    ['an alias of nothing', 'gateway: *x', ['1:10 gateway: no anchor &x stands before this alias']],
+    [
+      'an alias of nothing, such as a wildcard without quotes',
+      'services: { a: { hosts: [*.example.com] } }',
+      [
+        '1:26 services.a.hosts[0]: no anchor &.example.com stands before this alias; a text that begins with * is written in quotes',
+      ],
+    ],
+    [
+      'a key that is indented otherwise than its neighbours',
+      'gateway:\n  listen: "127.0.0.1:1"\n   domain: x',
+      ['3:4 : is indented otherwise than the lines above: what belongs to one group begins in the same column'],
+    ],
     [
       'an alias of itself',
       'gateway: &x { limits: *x }',
