@@ -29,17 +29,17 @@ export interface Instance {
 
 /** An instance with every optional part at its default. */
 export function instance(part: Pick<Instance, 'id' | 'service' | 'host' | 'port'> & Partial<Instance>): Instance {
-  return {
-    weight: 1,
-    zone: undefined,
-    version: undefined,
-    secure: false,
-    state: 'up',
-    stateReason: undefined,
-    metadata: NO_METADATA,
-    checks: undefined,
-    ...part,
-  };
+  const { id, service, host, port, weight = 1, zone, version, secure = false, state = 'up' } = part;
+  const { stateReason, metadata = NO_METADATA, checks } = part;
+  return { id, service, host, port, weight, zone, version, secure, state, stateReason, metadata, checks };
+}
+
+/**
+ * What is described, under this id. What is spread into an object literal V8 keeps beside the object, in half as much
+ * memory again, and there may be 100,000.
+ */
+export function withId(described: Omit<Instance, 'id'> & Partial<Pick<Instance, 'id'>>, id: string): Instance {
+  return described.id === id ? (described as Instance) : instance({ ...described, id });
 }
 
 const NO_METADATA: ReadonlyMap<string, string> = new Map();

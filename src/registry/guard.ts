@@ -1,6 +1,7 @@
 import type { Clock } from '../core/clock.ts';
 import type { Instance } from '../core/instance.ts';
-import type { Departure, ServiceTable, Slot, SourceTable } from './table.ts';
+import type { ServiceTable, Slot } from './slot.ts';
+import type { Departure, SourceTable } from './table.ts';
 
 export interface GuardOptions {
   readonly enabled: boolean;
@@ -153,8 +154,8 @@ export class RegistryGuard {
     if (!tooMuch && !this.#isSuspicious(departure, serviceLoss)) return;
 
     const hold = this.#hold(service, nowMs);
-    for (const { slot, instance } of gone) {
-      this.#table.keep(slot, instance);
+    for (const { slot } of gone) {
+      this.#table.keep(slot);
       hold.slots.set(slot, explicit && !tooMuch ? 'deregistered' : 'probes-may-keep');
     }
     this.#tell('held', service, gone.length);

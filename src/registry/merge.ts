@@ -1,14 +1,13 @@
 import type { Clock } from '../core/clock.ts';
-import type { Instance } from '../core/instance.ts';
+import { type Instance, withId } from '../core/instance.ts';
 import {
   byPrecedence,
-  claimsOf,
+  type Claim,
+  Claims,
+  type ClaimSource,
   decider,
-  dropClaim,
-  Entries,
-  type Entry,
-  findClaim,
   idsByRight,
+  onAddress,
   suffixed,
 } from './claims.ts';
 import { sameInstance } from './same.ts';
@@ -33,7 +32,7 @@ export interface Origin {
   readonly state: Instance['state'];
   /** The registry does not report it any more, and the guard still holds it. */
   readonly held: boolean;
-  /** Wall-clock milliseconds since which this registry has had it, as seen from here. */
+  /** Wall-clock milliseconds since which this registry has had it, as seen from here; in whole seconds. */
   readonly sinceWallMs: number;
   /** Its weight, zone, state and metadata are the ones in use. */
   readonly decides: boolean;
@@ -41,7 +40,7 @@ export interface Origin {
 
 interface Service {
   readonly name: string;
-  readonly entries: Entries;
+  readonly claims: Claims;
   knownBy: number;
 }
 
@@ -64,7 +63,7 @@ export class RegistryMerge {
   readonly #sources = new Map<string, MergeSource>();
   #settled = false;
   /** One reading of the wall clock for all changes up to the next flush. */
-  #turnWallMs: number | undefined;
+  #turnS: number | undefined;
 
   constructor(sink: MergeSink, clock: Clock) {
     this.#sink = sink;
@@ -76,8 +75,8 @@ export class RegistryMerge {
     if (this.#sources.has(name)) throw new Error(`there are two registries named ${name}`);
     const last = Math.max(-1, ...[...this.#sources.values()].map((each) => each.rank));
     const source = new MergeSource(name, last + 1, {
-      put: (instance, held) => this.#put(source, instance, held),
-      drop: (instance) => this.#drop(source, instance),
+      put: (claim) => this.#put(claim),
+      drop: (claim) => this.#drop(claim),
       know: (service) => this.#know(service),
       forget: (service) => this.#forget(service),
       publishedOf: (instance) => this.publishedAt(instance),
@@ -95,7 +94,7 @@ export class RegistryMerge {
       source.rank = at < 0 ? names.length + source.rank : at;
     }
     for (const service of this.#services.values()) {
-      for (const entry of service.entries) this.#publish(service, entry);
+      for (const first of service.claims) this.#publish(service, first);
     }
     this.#flush();
   }
@@ -114,120 +113,104 @@ export class RegistryMerge {
   }
 
   *instances(service: string): Iterable<Instance> {
-    for (const { published } of this.#services.get(service)?.entries ?? []) if (published) yield published;
+    for (const { published } of this.#services.get(service)?.claims ?? []) if (published) yield published;
   }
 
   /** Who has the instance with this id of the pool, the registry that decides first. */
   origins(service: string, id: string): readonly Origin[] {
-    return this.#originsOf(this.#services.get(service)?.entries.get(id));
+    return this.#originsOf(this.#services.get(service)?.claims.get(id));
   }
 
   /** The same by service, host and port, which it has before it has an id, and whatever a registry calls it. */
   originsAt(instance: Instance): readonly Origin[] {
-    return this.#originsOf(this.#services.get(instance.service)?.entries.at(instance));
+    return this.#originsOf(this.#services.get(instance.service)?.claims.at(instance));
   }
 
   /** What the pool has at the service, host and port of this instance. */
   publishedAt(instance: Instance): Instance | undefined {
-    return this.#services.get(instance.service)?.entries.at(instance)?.published;
+    return this.#services.get(instance.service)?.claims.at(instance)?.published;
   }
 
-  #originsOf(entry: Entry | undefined): readonly Origin[] {
-    if (!entry) return [];
-    const decides = decider(entry);
-    return [...claimsOf(entry)].sort(byPrecedence).map((claim) => ({
+  #originsOf(first: Claim | undefined): readonly Origin[] {
+    if (!first) return [];
+    const decides = decider(first);
+    return [...onAddress(first)].sort(byPrecedence).map((claim) => ({
       registry: claim.source.name,
       registeredId: claim.instance.id,
       state: claim.instance.state,
       held: claim.held,
-      sinceWallMs: claim.sinceWallMs,
+      sinceWallMs: claim.sinceS * 1000,
       decides: claim === decides,
     }));
   }
 
-  #put(source: MergeSource, instance: Instance, held: boolean): void {
-    const service = this.#service(instance.service);
-    let entry = service.entries.at(instance);
-    const claim = entry && findClaim(entry, source, instance.id);
-    if (claim) {
-      claim.instance = instance;
-      claim.held = held;
-    } else {
-      const fresh = {
-        source,
-        instance,
-        held,
-        sinceWallMs: (this.#turnWallMs ??= this.#clock.wall()),
-        next: entry?.claims,
-      };
-      if (entry) entry.claims = fresh;
-      else entry = service.entries.add(fresh);
-    }
-    if (entry) this.#publish(service, entry);
+  #put(claim: Claim): void {
+    const service = this.#service(claim.instance.service);
+    if (claim.sinceS === 0) claim.sinceS = this.#turnS ??= Math.floor(this.#clock.wall() / 1000);
+    this.#publish(service, service.claims.add(claim));
   }
 
-  #drop(source: MergeSource, instance: Instance): void {
-    const service = this.#services.get(instance.service);
-    const entry = service?.entries.at(instance);
-    if (!service || !entry) return;
-    dropClaim(entry, source, instance.id);
-    if (entry.claims) {
-      this.#publish(service, entry);
+  #drop(claim: Claim): void {
+    const service = this.#services.get(claim.instance.service);
+    const first = service?.claims.at(claim.instance);
+    if (!service || !first) return;
+    claim.sinceS = 0;
+    if (claim !== first || claim.next) {
+      this.#publish(service, service.claims.delete(claim, first));
       return;
     }
-    this.#withdraw(service, entry);
-    service.entries.delete(entry, instance);
+    this.#withdraw(service, first);
+    service.claims.deleteOnly(first);
     this.#dropIfUnknown(service);
   }
 
-  #publish(service: Service, entry: Entry): void {
-    const { instance } = decider(entry);
-    const id = this.#idFor(service, entry, instance.id);
-    const next = instance.id === id ? instance : { ...instance, id };
-    const { published } = entry;
+  #publish(service: Service, first: Claim): void {
+    const { instance } = decider(first);
+    const id = this.#idFor(service, first, instance.id);
+    const next = withId(instance, id);
+    const { published } = first;
     if (published?.id === id && sameInstance(published, next)) return;
-    if (published && published.id !== id) this.#withdraw(service, entry);
+    if (published && published.id !== id) this.#withdraw(service, first);
     // The sink first: if it throws, the same call again must find the work undone.
     this.#sink.upsert(next);
-    service.entries.publish(entry, next);
+    service.claims.publish(first, next);
   }
 
-  #withdraw(service: Service, entry: Entry): void {
-    const { published } = entry;
+  #withdraw(service: Service, first: Claim): void {
+    const { published } = first;
     if (!published) return;
     this.#sink.remove(service.name, published.id);
-    service.entries.publish(entry, undefined);
+    service.claims.publish(first, undefined);
   }
 
-  #idFor(service: Service, entry: Entry, wanted: string): string {
-    const current = entry.published?.id;
+  #idFor(service: Service, first: Claim, wanted: string): string {
+    const current = first.published?.id;
     if (current !== undefined && (this.#settled || current === wanted)) return current;
-    const holder = service.entries.get(wanted);
-    return !holder || holder === entry ? wanted : suffixed(wanted, entry, service.entries);
+    const holder = service.claims.get(wanted);
+    return !holder || holder === first ? wanted : suffixed(wanted, first, service.claims);
   }
 
   /** Which registry answered first must not show in the ids. */
   #settleIds(service: Service): void {
-    const goal = idsByRight(service.entries);
-    const wrong = [...goal].filter(([id, entry]) => entry.published?.id !== id);
-    for (const [, entry] of wrong) this.#withdraw(service, entry);
-    for (const [id, entry] of wrong) {
-      const { instance } = decider(entry);
-      const published = instance.id === id ? instance : { ...instance, id };
-      service.entries.publish(entry, published);
+    const goal = idsByRight(service.claims);
+    const wrong = [...goal].filter(([id, first]) => first.published?.id !== id);
+    for (const [, first] of wrong) this.#withdraw(service, first);
+    for (const [id, first] of wrong) {
+      const published = withId(decider(first).instance, id);
+      service.claims.publish(first, published);
       this.#sink.upsert(published);
     }
   }
 
   #flush(): void {
-    this.#turnWallMs = undefined;
+    this.#turnS = undefined;
     this.#sink.flush?.();
   }
 
   #service(name: string): Service {
     let service = this.#services.get(name);
     if (!service) {
-      service = { name, entries: new Entries(), knownBy: 0 };
+      service = { name, claims: new Claims(), knownBy: 0 };
       this.#services.set(name, service);
       this.#sink.known?.(name, true);
     }
@@ -246,15 +229,15 @@ export class RegistryMerge {
   }
 
   #dropIfUnknown(service: Service): void {
-    if (service.knownBy > 0 || !service.entries.isEmpty) return;
+    if (service.knownBy > 0 || !service.claims.isEmpty) return;
     this.#services.delete(service.name);
     this.#sink.known?.(service.name, false);
   }
 }
 
 interface MergeOperations {
-  put(instance: Instance, held: boolean): void;
-  drop(instance: Instance): void;
+  put(claim: Claim): void;
+  drop(claim: Claim): void;
   know(service: string): void;
   forget(service: string): void;
   publishedOf(instance: Instance): Instance | undefined;
@@ -263,7 +246,7 @@ interface MergeOperations {
 }
 
 /** One registry's way into the pool. Its calls name instances as this registry does. */
-export class MergeSource {
+export class MergeSource implements ClaimSource {
   readonly name: string;
   /** Place in the order; lower decides. */
   rank: number;
@@ -275,13 +258,14 @@ export class MergeSource {
     this.#operations = operations;
   }
 
-  /** Adds or changes a claim. The host is spelled as `canonicalHost` does. Where an id moves to another address, `drop` the old instance first. */
-  put(instance: Instance, held: boolean): void {
-    this.#operations.put(instance, held);
+  /** Takes in a claim, or what has changed in it. Its host is spelled as `canonicalHost` does. */
+  put(claim: Claim): void {
+    this.#operations.put(claim);
   }
 
-  drop(instance: Instance): void {
-    this.#operations.drop(instance);
+  /** Obligation: before its instance moves to another address. */
+  drop(claim: Claim): void {
+    this.#operations.drop(claim);
   }
 
   /** The registry knows the service; to be taken back once by `forget`. */

@@ -2,40 +2,17 @@ import type { Instance } from '../core/instance.ts';
 import { SmallMap } from '../core/small-map.ts';
 import type { OnSkip, RegistryEvent } from './backend.ts';
 import { canonicalHost } from './address.ts';
-import { sameAddress } from './claims.ts';
+import { type Claim, type ClaimSource, sameAddress } from './claims.ts';
 import { sameInstance } from './same.ts';
+import { type ServiceTable, Slot } from './slot.ts';
 
 /** Where the table shows what it believes: `MergeSource`. */
-export interface TableOutput {
-  put(instance: Instance, held: boolean): void;
-  drop(instance: Instance): void;
+export interface TableOutput extends ClaimSource {
+  put(claim: Claim): void;
+  drop(claim: Claim): void;
   know(service: string): void;
   forget(service: string): void;
   flush(): void;
-}
-
-/** One id of one service: what the registry says, what is held against it, and what has been shown. */
-export interface Slot {
-  readonly id: string;
-  readonly service: ServiceTable;
-  /** As the registry last said; undefined = it does not report it. */
-  reported: Instance | undefined;
-  /** Not reported any more, and still believed. */
-  kept: Instance | undefined;
-  shown: Instance | undefined;
-  shownAsHeld: boolean;
-  /** It has changed since it was shown. */
-  waiting: boolean;
-}
-
-export interface ServiceTable {
-  readonly name: string;
-  /** By id. */
-  readonly slots: SmallMap<Slot>;
-  /** The registry knows the service, be it without instances. */
-  known: boolean;
-  reported: number;
-  kept: number;
 }
 
 export type TableEvent = Exclude<RegistryEvent, { kind: 'synced' }>;
@@ -140,9 +117,9 @@ export class SourceTable {
   }
 
   /** Believes a departed instance for longer. */
-  keep(slot: Slot, instance: Instance): void {
+  keep(slot: Slot): void {
     if (slot.reported || slot.kept) return;
-    slot.kept = instance;
+    slot.keep(true);
     slot.service.kept += 1;
     this.#kept += 1;
   }
@@ -212,7 +189,7 @@ export class SourceTable {
         this.#onSkip({ service: name, id: '*', why: `there are more than ${this.#limits.services} services` });
         return undefined;
       }
-      service = { name, slots: new SmallMap(idOf), known: true, reported: 0, kept: 0 };
+      service = { name, source: this.#output, slots: new SmallMap(idOf), known: true, reported: 0, kept: 0 };
       this.#services.set(name, service);
       this.#output.know(name);
     }
@@ -241,27 +218,16 @@ export class SourceTable {
         });
         return;
       }
-      slot ??= this.#newSlot(service, instance.id);
+      if (!slot) {
+        slot = new Slot(service, instance);
+        service.slots.add(slot);
+      }
       service.reported += 1;
       this.#reported += 1;
     }
     slot.reported = instance;
     if (this.#unkeep(slot)) this.#onReturn(slot);
     this.#wait(slot, arrivedMs);
-  }
-
-  #newSlot(service: ServiceTable, id: string): Slot {
-    const slot: Slot = {
-      id,
-      service,
-      reported: undefined,
-      kept: undefined,
-      shown: undefined,
-      shownAsHeld: false,
-      waiting: false,
-    };
-    service.slots.add(slot);
-    return slot;
   }
 
   #depart(
@@ -285,7 +251,7 @@ export class SourceTable {
 
   #unkeep(slot: Slot): boolean {
     if (!slot.kept) return false;
-    slot.kept = undefined;
+    slot.keep(false);
     slot.service.kept -= 1;
     this.#kept -= 1;
     return true;
@@ -314,21 +280,22 @@ export class SourceTable {
     const next = slot.reported ?? slot.kept;
     const held = slot.reported === undefined && next !== undefined;
     if (!next) {
-      if (shown) this.#output.drop(shown);
-      slot.shown = undefined;
+      if (shown) this.#unshow(slot);
       slot.service.slots.delete(slot.id);
       this.#closeIfEmpty(slot.service);
       return shown !== undefined;
     }
-    if (next === shown && held === slot.shownAsHeld) return false;
-    if (shown && !sameAddress(shown, next)) {
-      this.#output.drop(shown);
-      slot.shown = undefined;
-    }
-    this.#output.put(next, held);
-    slot.shown = next;
-    slot.shownAsHeld = held;
+    if (next === shown && held === slot.held && slot.told) return false;
+    if (shown && !sameAddress(shown, next)) this.#unshow(slot);
+    slot.show(next, held);
+    this.#output.put(slot);
+    slot.told = true;
     return true;
+  }
+
+  #unshow(slot: Slot): void {
+    this.#output.drop(slot);
+    slot.shown = undefined;
   }
 }
 

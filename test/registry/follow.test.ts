@@ -28,7 +28,7 @@ class Stage {
   readonly listErrors: string[] = [];
   readonly leaders: string[] = [];
   readonly table = new SourceTable(
-    { put: nothing, drop: nothing, know: nothing, forget: nothing, flush: nothing },
+    { name: 'memory', rank: 0, put: nothing, drop: nothing, know: nothing, forget: nothing, flush: nothing },
     { instances: 1000, services: 1000 },
     nothing,
     nothing,

@@ -2,20 +2,22 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ManualClock } from '../../src/core/clock.ts';
 import { addressOf, type Instance, instance } from '../../src/core/instance.ts';
-import { type MergeSource, RegistryMerge } from '../../src/registry/merge.ts';
+import { type MergeSink, RegistryMerge } from '../../src/registry/merge.ts';
+import { SourceTable } from '../../src/registry/table.ts';
 import { RecordingSink } from './recording-sink.ts';
+import { Registrant } from './registrant.ts';
 
 function twoRegistries(): {
   fleet: RecordingSink;
   clock: ManualClock;
   merge: RegistryMerge;
-  first: MergeSource;
-  second: MergeSource;
+  first: Registrant;
+  second: Registrant;
 } {
   const fleet = new RecordingSink();
   const clock = new ManualClock();
   const merge = new RegistryMerge(fleet, clock);
-  return { fleet, clock, merge, first: merge.source('consul'), second: merge.source('etcd') };
+  return { fleet, clock, merge, first: new Registrant(merge, 'consul'), second: new Registrant(merge, 'etcd') };
 }
 
 const web = (id: string, address: number, part: Partial<Instance> = {}): Instance =>
@@ -64,11 +66,11 @@ describe('a pool of several registries', () => {
 
   it('tells a service that is known and empty from one that is not known', () => {
     const { fleet, first, second, merge } = twoRegistries();
-    first.know('web');
-    second.know('web');
-    first.forget('web');
+    first.source.know('web');
+    second.source.know('web');
+    first.source.forget('web');
     expect([...merge.services()]).toEqual(['web']);
-    second.forget('web');
+    second.source.forget('web');
     expect([...fleet.services]).toEqual([]);
   });
 
@@ -83,7 +85,7 @@ describe('a pool of several registries', () => {
   it('refuses a second registry of the same name, until the first is closed', () => {
     const { merge, first } = twoRegistries();
     expect(() => merge.source('consul')).toThrow(/two registries named consul/);
-    first.close();
+    first.source.close();
     expect(merge.source('consul').name).toBe('consul');
   });
 });
@@ -93,7 +95,7 @@ describe('where an instance came from', () => {
     const { clock, merge, first, second } = twoRegistries();
     const startMs = clock.wall();
     second.put(web('theirs', 1), false);
-    second.flush();
+    second.source.flush();
     clock.advance(1000);
     first.put(web('ours', 1, { state: 'degraded' }), true);
     merge.settle();
@@ -141,7 +143,7 @@ describe('ids of the pool', () => {
     first.drop(web('old', 1));
     expect(fleet.take()).toEqual([]);
     expect(merge.origins('web', 'old')).toMatchObject([{ registeredId: 'new' }]);
-    expect(first.publishedOf(web('new', 1))?.id).toBe('old');
+    expect(first.source.publishedOf(web('new', 1))?.id).toBe('old');
   });
 
   it('are the same whichever registry answered first', () => {
@@ -158,7 +160,7 @@ describe('ids of the pool', () => {
           const settledIds = (order: typeof one): string[] => {
             const fleet = new RecordingSink();
             const merge = new RegistryMerge(fleet, new ManualClock());
-            const sources = [merge.source('x'), merge.source('y'), merge.source('z')];
+            const sources = ['x', 'y', 'z'].map((name) => new Registrant(merge, name));
             for (const each of order) sources[each.source]!.put(web(each.id, each.address), false);
             merge.settle();
             return [...fleet.pool].map(([key, value]) => `${key} ${addressOf(value)} ${value.weight}`).sort();
@@ -194,7 +196,7 @@ describe('after any sequence of changes', () => {
       fc.property(fc.array(step, { maxLength: 60 }), fc.nat(60), bystanders, (steps, settleAt, others) => {
         const fleet = new RecordingSink();
         const merge = new RegistryMerge(fleet, new ManualClock());
-        const sources = ['x', 'y', 'z'].map((name) => merge.source(name));
+        const sources = ['x', 'y', 'z'].map((name) => new Registrant(merge, name));
         const registries = sources.map(() => new Map<string, Instance>());
         for (let at = 0; at < others; at++) {
           const other = web(`other-${at}`, 100 + at);
@@ -223,7 +225,77 @@ describe('after any sequence of changes', () => {
         const shown = new Map([...fleet.pool.values()].map((each) => [addressOf(each), each.weight]));
         expect([...shown].sort()).toEqual([...wanted].sort());
         expect(fleet.pool.size).toBe(wanted.size);
+        for (const each of fleet.pool.values()) {
+          expect(merge.publishedAt(each)).toBe(each);
+          const origins = merge.origins('web', each.id);
+          expect(origins.filter(({ decides }) => decides)).toHaveLength(1);
+          const having = registries.flatMap((table, at) =>
+            [...table.values()].filter((one) => addressOf(one) === addressOf(each)).map(({ id }) => `${at} ${id}`),
+          );
+          const named = origins.map(({ registry, registeredId }) => `${'xyz'.indexOf(registry)} ${registeredId}`);
+          expect(named.sort()).toEqual(having.sort());
+        }
       }),
     );
   });
 });
+
+describe('a fleet that fails now and then', () => {
+  const id = fc.constantFrom('a', 'b', 'c');
+  const change = fc.record({
+    registry: fc.constantFrom(0, 1),
+    id,
+    address: fc.integer({ min: 1, max: 3 }),
+    weight: fc.integer({ min: 1, max: 2 }),
+    gone: fc.boolean(),
+    fails: fc.boolean(),
+  });
+
+  it('has in the end what it would have had', () => {
+    fc.assert(
+      fc.property(fc.array(change, { maxLength: 40 }), (changes) => {
+        const fleet = new RecordingSink();
+        let failing = false;
+        const sink: MergeSink = {
+          upsert: (each) => (failing ? fail() : fleet.upsert(each)),
+          remove: (service, each) => (failing ? fail() : fleet.remove(service, each)),
+          known: (service, known) => fleet.known(service, known),
+        };
+        const merge = new RegistryMerge(sink, new ManualClock());
+        const limits = { instances: 100, services: 10 };
+        const nothing = (): void => undefined;
+        const tables = ['x', 'y'].map((name) => new SourceTable(merge.source(name), limits, nothing, nothing));
+        const truth = tables.map(() => new Map<string, Instance>());
+        for (const each of changes) {
+          const next = web(each.id, each.address, { weight: each.weight });
+          const table = tables[each.registry]!;
+          table.apply(
+            each.gone ? { kind: 'remove', service: 'web', id: each.id } : { kind: 'upsert', instance: next },
+            0,
+          );
+          if (each.gone) truth[each.registry]!.delete(each.id);
+          else truth[each.registry]!.set(each.id, next);
+          failing = each.fails;
+          try {
+            table.show(() => false);
+          } catch (error) {
+            expect(error).toEqual(new Error('a bug further down'));
+          }
+        }
+        failing = false;
+        for (const table of tables) table.show(() => false);
+        const weights = new Map<string, number>();
+        for (const table of [...truth].reverse()) {
+          for (const each of [...table.values()].sort((a, b) => (a.id < b.id ? 1 : -1)))
+            weights.set(addressOf(each), each.weight);
+        }
+        const shown = [...fleet.pool.values()].map((each) => [addressOf(each), each.weight]);
+        expect(shown.sort()).toEqual([...weights].sort());
+      }),
+    );
+  });
+});
+
+function fail(): never {
+  throw new Error('a bug further down');
+}

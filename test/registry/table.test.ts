@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Instance, instance } from '../../src/core/instance.ts';
 import type { OnSkip } from '../../src/registry/backend.ts';
+import type { Claim } from '../../src/registry/claims.ts';
 import { SourceTable, type TableEvent } from '../../src/registry/table.ts';
 
 const web = (id: number, part: Partial<Instance> = {}): Instance =>
@@ -16,8 +17,10 @@ function make(limits = { instances: 100, services: 10 }) {
   const skips: string[] = [];
   const onSkip: OnSkip = ({ service, id, why }) => skips.push(`${service}/${id}: ${why}`);
   const output = {
-    put: (each: Instance, held: boolean): void => void calls.push(`+${each.id}×${each.weight}${held ? ' held' : ''}`),
-    drop: (each: Instance): void => void calls.push(`-${each.id}@${each.host}`),
+    name: 'memory',
+    rank: 0,
+    put: ({ instance: { id, weight }, held }: Claim): void => void calls.push(`+${id}×${weight}${held ? ' held' : ''}`),
+    drop: ({ instance: { id, host } }: Claim): void => void calls.push(`-${id}@${host}`),
     know: (service: string): void => void calls.push(`know ${service}`),
     forget: (service: string): void => void calls.push(`forget ${service}`),
     flush: (): void => void calls.push('flush'),
@@ -72,9 +75,9 @@ describe('the table of one registry', () => {
   it('keeps what an output refused, and shows it the next time', () => {
     const { table, output, take } = make();
     const { put } = output;
-    output.put = (each, held) => {
-      if (each.id === 'i2') throw new Error('a bug');
-      put(each, held);
+    output.put = (claim) => {
+      if (claim.instance.id === 'i2') throw new Error('a bug');
+      put(claim);
     };
     for (const id of [1, 2, 3]) table.apply(upsert(web(id)), id);
     expect(() => table.show(all)).toThrow('a bug');
@@ -106,7 +109,7 @@ describe('the table of one registry', () => {
     take();
     const departure = table.apply(reset(web(1)), 0);
     const [gone] = departure!.gone;
-    table.keep(gone!.slot, gone!.instance);
+    table.keep(gone!.slot);
     table.show(all);
     expect(take()).toEqual(['+i2×1 held', 'flush']);
     expect([table.instances, table.held]).toEqual([2, 1]);
@@ -143,8 +146,10 @@ describe('the table of one registry', () => {
         const shown = new Map<string, Instance>();
         const key = ({ host, port }: Instance): string => `${host}:${port}`;
         const output = {
-          put: (each: Instance): void => void shown.set(key(each), each),
-          drop: (each: Instance): void => expect(shown.delete(key(each))).toBe(true),
+          name: 'memory',
+          rank: 0,
+          put: ({ instance: each }: Claim): void => void shown.set(key(each), each),
+          drop: ({ instance: each }: Claim): void => expect(shown.delete(key(each))).toBe(true),
           know: (): void => undefined,
           forget: (): void => undefined,
           flush: (): void => undefined,
