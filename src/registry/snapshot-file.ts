@@ -109,6 +109,10 @@ export class SnapshotFile {
       throw this.#unusable('it belongs to another registry, or to another configuration of this one');
     }
     const { services, skipped } = await this.#parse(bytes.subarray(bytes.indexOf(10) + 1, end));
+    let count = skipped;
+    for (const instances of services.values()) count += instances.length;
+    // The only bytes that the checksum is not over.
+    if (services.size !== sums.services || count !== sums.instances) throw this.#unusable('its counts are wrong');
     const { contactWallMs, revision } = first;
     return { identity, contactWallMs, revision, services, skipped };
   }

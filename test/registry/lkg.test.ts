@@ -140,15 +140,19 @@ describe('a saved set', () => {
   });
 
   it('is not believed where whoever wrote it got the sum right and the content wrong', async () => {
+    let instances = 0;
     const write = async (...lines: unknown[]): Promise<void> => {
       const body = lines.map((line) => `${JSON.stringify(line)}\n`).join('');
-      await writeFile(file().path, `${body}${JSON.stringify({ services: 1, instances: 1, crc32: crc32(body) })}\n`);
+      await writeFile(file().path, `${body}${JSON.stringify({ services: 1, instances, crc32: crc32(body) })}\n`);
     };
     const head = { format: 'fairlead-registry', version: 1, registry: 'consul', identity: 'x', contactWallMs: 1 };
     await write({ ...head, version: 2 });
     await expect(file().load('x')).rejects.toThrow(/version 1/);
     await write(head, { service: '../../etc', instances: [] });
     await expect(file().load('x')).rejects.toBeInstanceOf(SnapshotUnusable);
+    await write(head, { service: 'web', instances: [{ id: 'a', host: '10.0.0.7', port: 80 }] });
+    await expect(file().load('x')).rejects.toThrow(/its counts are wrong/);
+    instances = 4;
     await write(head, {
       service: 'web',
       instances: [
