@@ -3,7 +3,7 @@ import net from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
 import type { Hono } from 'hono';
 import { type Clock, sleep } from '../core/clock.ts';
-import { openListening } from '../http1/listening-socket.ts';
+import { openListening, whyNotListening } from '../http1/listening-socket.ts';
 import { descriptorLimit } from './descriptors.ts';
 import { passOn } from './pass-on.ts';
 
@@ -66,9 +66,7 @@ export async function serveApp(app: Hono, options: ServeOptions): Promise<Served
   server.keepAliveTimeout = 65_000;
   server.maxConnections = Math.min(MAX_CONNECTIONS, Math.ceil((descriptorLimit() ?? Infinity) / CONNECTIONS_SHARE));
   const socket = await openListening(server, { ...options, backlog: 511 }).catch((error: unknown) => {
-    const { code, message } = error as NodeJS.ErrnoException;
-    const reason = code === 'EADDRINUSE' ? 'the address is in use' : (code ?? message);
-    throw new Error(`cannot listen on ${host}:${port} (${setting}): ${reason}`, { cause: error });
+    throw new Error(`${setting}: cannot listen on ${host}:${port}: ${whyNotListening(error)}`, { cause: error });
   });
   let ended = false;
   const closed = new Promise<void>((resolve) => {

@@ -1,6 +1,6 @@
 import net from 'node:net';
 import { acceptHandles, HandleTransport, refuseHandle } from './handle-transport.ts';
-import { openListening } from './listening-socket.ts';
+import { openListening, whyNotListening } from './listening-socket.ts';
 import { SocketTransport } from './socket-transport.ts';
 import type { Transport, TransportSink } from './transport.ts';
 
@@ -41,8 +41,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     else socket.resetAndDestroy();
   });
   const { host, port, fd } = await openListening(server, options).catch((error: unknown) => {
-    const reason = error instanceof Error ? ((error as NodeJS.ErrnoException).code ?? error.message) : String(error);
-    throw new Error(`cannot listen on ${options.host}:${options.port}: ${reason}`, { cause: error });
+    throw new Error(`cannot listen on ${options.host}:${options.port}: ${whyNotListening(error)}`, { cause: error });
   });
   server.on('error', (error: NodeJS.ErrnoException) => {
     options.onError(error.code ?? error.message);

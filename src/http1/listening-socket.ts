@@ -45,6 +45,21 @@ export async function openListening(server: net.Server, place: ListeningPlace): 
   return { host: address.address, port: address.port, fd: descriptorOf(server) };
 }
 
+/** Why `openListening` rejected, for people, with the system's own word at its end. */
+export function whyNotListening(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { code, message } = error as NodeJS.ErrnoException;
+  const words = code === undefined ? undefined : WORDS.get(code);
+  return words === undefined ? (code ?? message) : `${words} (${code ?? ''})`;
+}
+
+const WORDS: ReadonlyMap<string, string> = new Map([
+  ['EADDRINUSE', 'another process listens there already'],
+  ['EADDRNOTAVAIL', 'this machine has no such address'],
+  ['EACCES', 'this user may not listen there; ports below 1024 need the capability CAP_NET_BIND_SERVICE'],
+  ['ENOTFOUND', 'the name has no address'],
+]);
+
 interface Place {
   readonly host: string;
   readonly port: number;

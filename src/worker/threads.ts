@@ -2,7 +2,7 @@ import net from 'node:net';
 import type { Clock } from '../core/clock.ts';
 import { SocketBudget } from '../core/socket-budget.ts';
 import { SocketKeeper } from '../http1/kept-socket.ts';
-import { openListening } from '../http1/listening-socket.ts';
+import { openListening, whyNotListening } from '../http1/listening-socket.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { ThreadCensus } from '../telemetry/metric-sources.ts';
 import { TrafficMeters } from '../telemetry/traffic.ts';
@@ -397,8 +397,7 @@ async function refuseTaken(host: string, port: number): Promise<void> {
   try {
     await openListening(server, { host, port });
   } catch (error) {
-    const reason = error instanceof Error ? ((error as NodeJS.ErrnoException).code ?? error.message) : String(error);
-    throw new Error(`cannot listen on ${host}:${port}: ${reason}`, { cause: error });
+    throw new Error(`cannot listen on ${host}:${port}: ${whyNotListening(error)}`, { cause: error });
   }
   await new Promise((resolve) => server.close(resolve));
 }

@@ -135,7 +135,9 @@ describe('a reload that cannot be had', () => {
     const { status, body } = await made.reload({ listen: [second, taken.port], extra: 'services: { other: {} }' });
     expect(status).toBe(422);
     expect(body.issues).toMatchObject([
-      { message: `gateway.listen: cannot listen on 127.0.0.1:${taken.port}: EADDRINUSE` },
+      {
+        message: `gateway.listen: cannot listen on 127.0.0.1:${taken.port}: another process listens there already (EADDRINUSE)`,
+      },
     ]);
     expect(await accepts(second)).toBe(false);
     expect((await request(made.gateway)).status).toBe(200);

@@ -84,10 +84,10 @@ describe.each([
   it('that cannot listen says where and why', async () => {
     const { listener } = await started({ plainSockets });
     await expect(started({ plainSockets, port: listener.port })).rejects.toThrow(
-      `cannot listen on 127.0.0.1:${listener.port}: EADDRINUSE`,
+      `cannot listen on 127.0.0.1:${listener.port}: another process listens there already (EADDRINUSE)`,
     );
     await expect(started({ plainSockets, host: '192.0.2.1' })).rejects.toThrow(
-      'cannot listen on 192.0.2.1:0: EADDRNOTAVAIL',
+      'cannot listen on 192.0.2.1:0: this machine has no such address (EADDRNOTAVAIL)',
     );
   });
 

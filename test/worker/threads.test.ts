@@ -306,7 +306,7 @@ describe('data-plane threads', () => {
     const it = (world = await World.start(2, (_, response) => response.end('ok')));
     const { port } = it.origin.address() as AddressInfo;
     await expect(it.threads.listen('127.0.0.1', port)).rejects.toThrow(
-      `cannot listen on 127.0.0.1:${port}: EADDRINUSE`,
+      `cannot listen on 127.0.0.1:${port}: another process listens there already (EADDRINUSE)`,
     );
   });
 
