@@ -1,10 +1,15 @@
 import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 
-/** Rejects with what the disk says. Whoever reads the file sees a whole number at any time. */
+/** Rejects, naming the flag, with what the disk says. Whoever reads the file sees a whole number at any time. */
 export async function writePidFile(path: string, pid: number): Promise<void> {
   const temporary = `${path}.${pid}`;
-  await writeFile(temporary, `${pid}\n`);
-  await rename(temporary, path);
+  try {
+    await writeFile(temporary, `${pid}\n`);
+    await rename(temporary, path);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new Error(`--pid-file ${path} cannot be written: ${reason}`, { cause: error });
+  }
 }
 
 /** Where the file names another process, that one has taken our place, and it stays. */

@@ -39,7 +39,7 @@ export const run: Verb = {
     if (!config) return 1;
     const pidFile = values['pid-file'];
     const { pid } = ctx.process;
-    const gateway = await inheritance(ctx, config)
+    const starting = inheritance(ctx, config)
       .then((inherited) =>
         Gateway.start({
           ...inherited,
@@ -66,7 +66,10 @@ export const run: Verb = {
         ctx.stderr.write(`fairlead: ${error instanceof Error ? error.message : String(error)}\n`);
         return undefined;
       });
-    if (!gateway) return 1;
+    // A disk or a network that hangs must not make a start that nobody can end.
+    const gateway = await Promise.race([starting, aborted(hurry.signal).then(() => 'given up' as const)]);
+    if (gateway === 'given up') ctx.stderr.write('fairlead: told twice to stop, before the start was over\n');
+    if (gateway === undefined || gateway === 'given up') return 1;
     noLongerEarly();
     ctx.onSignal('SIGHUP', () => {
       gateway.hangUp();
@@ -75,16 +78,20 @@ export const run: Verb = {
     ctx.onSignal('SIGUSR1', () => {
       gateway.reopenLogs();
     });
-    const stopped = new Promise<void>((resolve) => {
-      if (stopping.signal.aborted) resolve();
-      else stopping.signal.addEventListener('abort', () => resolve(), { once: true });
-    });
-    const replaced = await Promise.race([stopped.then(() => false), gateway.replaced.then(() => true)]);
+    const stopped = aborted(stopping.signal).then(() => false);
+    const replaced = await Promise.race([stopped, gateway.replaced.then(() => true)]);
     await (replaced ? gateway.retire(hurry.signal) : gateway.stop(hurry.signal));
     if (pidFile !== undefined) await removePidFile(pidFile, pid);
     return 0;
   },
 };
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
 
 /** What a process before this one left: a gateway whose place it takes, or systemd. */
 async function inheritance(

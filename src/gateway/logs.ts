@@ -20,8 +20,8 @@ export class Logs implements Reloadable {
   constructor(clock: Clock, config: Config) {
     this.#clock = clock;
     const { destination, level } = config.log;
-    this.event = openEventLog({ clock, files: filesOf(destination), level });
-    this.#access = this.#openAccess(config);
+    this.event = openable('log.destination', () => openEventLog({ clock, files: filesOf(destination), level }));
+    this.#access = openable('gateway.accessLog', () => this.#openAccess(config));
   }
 
   /** Whole lines of the access log. Never waits: what finds no room is dropped and counted. */
