@@ -66,7 +66,11 @@ export class Gateway {
       log.warn('an inherited socket is not in the configuration: closed', { setting, host, port });
     if (predecessor) void serveInPlaceOf(predecessor, fleet);
     watch.set(config.gateway.watchConfig);
-    log.info('ready to serve', {
+    const waitingFor = this.#notReady();
+    log.info(waitingFor.length === 0 ? 'ready to serve' : 'listening, and not ready yet', {
+      ...(waitingFor.length > 0 && {
+        waitingFor: waitingFor.map(({ component, reason }) => `${component}: ${reason}`),
+      }),
       version,
       gateway: listeners.addresses.map(({ host, port }) => `${host}:${port}`),
       admin: admin.address && `${admin.address.host}:${admin.address.port}`,
