@@ -53,6 +53,7 @@ export class Delivery extends LazyTimer implements Waiter, PlaceSeeker {
   #phase: number = Phase.over;
   #route!: Route;
   #beganMs = 0;
+  #leaveLine: (() => void) | undefined;
 
   constructor(context: ProxyContext, { sender, request, attempt, waits }: DeliveryParts) {
     super(context.wheel);
@@ -146,7 +147,8 @@ export class Delivery extends LazyTimer implements Waiter, PlaceSeeker {
 
   #waitForPlace(): void {
     const { service, meters } = this.#route;
-    if (!this.#queues.join(service, this)) {
+    this.#leaveLine = this.#queues.join(service, this);
+    if (!this.#leaveLine) {
       meters.queueRejected('full');
       this.#sender.onUndelivered(
         'overloaded',
@@ -166,9 +168,10 @@ export class Delivery extends LazyTimer implements Waiter, PlaceSeeker {
   /** Whatever has become of its wait. */
   #leaveQueue(): void {
     if (this.#phase !== Phase.queued) return;
-    const { service, meters } = this.#route;
+    const { meters } = this.#route;
     this.#phase = Phase.reading;
-    this.#queues.leave(service, this);
+    this.#leaveLine?.();
+    this.#leaveLine = undefined;
     meters.queued(-1);
   }
 

@@ -1,5 +1,6 @@
 import type { Clock } from '../core/clock.ts';
 import type { RoutedService } from '../upstream/directory.ts';
+import { Line } from './line.ts';
 
 /** A request that waits for a place in flight. */
 export interface PlaceSeeker {
@@ -16,7 +17,7 @@ const LOOK_MS = 10;
  */
 export class PlaceQueues {
   readonly #clock: Clock;
-  readonly #queues = new Map<RoutedService, Set<PlaceSeeker>>();
+  readonly #queues = new Map<RoutedService, Line<PlaceSeeker>>();
   /** Services of which a place has come free in this turn. */
   readonly #freed = new Set<RoutedService>();
   #cancelLook: (() => void) | undefined;
@@ -31,23 +32,21 @@ export class PlaceQueues {
     return this.length > 0 && this.#queues.has(service);
   }
 
-  /** False where the queue is full. */
-  join(service: RoutedService, seeker: PlaceSeeker): boolean {
-    let queue = this.#queues.get(service);
-    if ((queue?.size ?? 0) >= service.policy.queue.size) return false;
-    if (!queue) this.#queues.set(service, (queue = new Set()));
-    queue.add(seeker);
+  /** Returns how it leaves (idempotent); undefined where the queue is full. */
+  join(service: RoutedService, seeker: PlaceSeeker): (() => void) | undefined {
+    const known = this.#queues.get(service);
+    if ((known?.size ?? 0) >= service.policy.queue.size) return undefined;
+    const line = known ?? new Line<PlaceSeeker>();
+    if (!known) this.#queues.set(service, line);
+    const leave = line.add(seeker);
     this.length++;
     this.#lookLater();
-    return true;
-  }
-
-  /** Does nothing where it does not wait. */
-  leave(service: RoutedService, seeker: PlaceSeeker): void {
-    const queue = this.#queues.get(service);
-    if (!queue?.delete(seeker)) return;
-    this.length--;
-    if (queue.size === 0) this.#queues.delete(service);
+    return () => {
+      // After `close` nobody waits any more.
+      if (!leave() || this.#queues.get(service) !== line) return;
+      this.length--;
+      if (line.size === 0) this.#queues.delete(service);
+    };
   }
 
   /** A place has come free. Who takes it does so once the caller is done with what it is at. */
@@ -71,9 +70,9 @@ export class PlaceQueues {
   }
 
   #serve(service: RoutedService): void {
-    for (const seeker of this.#queues.get(service) ?? []) {
-      if (!seeker.takePlace()) return;
-    }
+    const line = this.#queues.get(service);
+    // Who comes back to the end meanwhile has had its turn.
+    for (let left = line?.size ?? 0; left > 0; left--) if (line?.first?.takePlace() !== true) return;
   }
 
   #lookLater(): void {
