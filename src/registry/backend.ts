@@ -48,7 +48,7 @@ export interface RegistryInfo {
  */
 export interface RegistryBackend {
   readonly type: string;
-  /** What it says cannot age, as with a list inside the configuration: its age is shown as 0 while it is watched. */
+  /** What it says cannot age, as with what is in this process: its age is shown as 0 while it is watched. */
   readonly alwaysFresh?: boolean;
   /**
    * The longest time for which a live watch of this backend, past its first `synced`, can yield nothing at all. When it

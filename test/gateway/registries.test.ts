@@ -193,3 +193,12 @@ describe('why an instance went', () => {
     expect(reasons).toEqual([]);
   });
 });
+
+describe('the age of an embedded registry', () => {
+  it('is 0 however long nothing changes: it is what alerts are about', async () => {
+    const { register, registries } = await stage('');
+    await register('web', 'a');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(registries.statuses().map(({ ageMs }) => ageMs)).toEqual([0]);
+  });
+});

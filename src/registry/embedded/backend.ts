@@ -7,6 +7,8 @@ import type { ServiceEntry } from './table.ts';
 /** The embedded registry as a source of instances: in the same process, without a wire and without a delay. */
 export class EmbeddedBackend implements RegistryBackend {
   readonly type = 'embedded';
+  /** Nothing lies between the registry and its followers that could make what they know old. */
+  readonly alwaysFresh = true;
   readonly #registry: EmbeddedRegistry;
   readonly #endpoint: string | undefined;
 
