@@ -176,13 +176,13 @@ export const SERIES = {
     'counter',
     'registrations_total',
     ['service'],
-    'Registrations accepted by the embedded registry.',
+    'Instances that came into the pool, whichever registry has them.',
   ),
   deregistrations: series(
     'counter',
     'deregistrations_total',
     ['service', 'reason'],
-    'Registrations of the embedded registry that ended, by why.',
+    'Instances that left the pool, by why; only the embedded registry tells expired and replaced ones apart.',
   ),
   badRequests: series(
     'counter',
