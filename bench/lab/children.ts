@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { setTimeout as pause } from 'node:timers/promises';
 import { writeFileSync } from 'node:fs';
+import { isOnPath } from './commands.ts';
 import type { CorePlan, Role } from './cores.ts';
 
 /** After TERM a child has this long before it is killed. */
@@ -16,6 +17,11 @@ export interface Launch {
   readonly env?: Readonly<Record<string, string>>;
   /** It spins, so on a shared core it must not keep the origin waiting. */
   readonly spins?: boolean;
+  /**
+   * It sleeps until it has something to do, and what it is late by then would look like latency of the proxy: it runs at
+   * once (SCHED_FIFO), where that may be had. For root alone.
+   */
+  readonly prompt?: boolean;
 }
 
 /** A process of the run. `stop` may be called at any time and more than once. */
@@ -86,6 +92,7 @@ export class Children {
     const core = this.#cores[launch.role];
     const nice = niceness(launch, this.#cores);
     const prefix = nice === 0 ? [] : ['nice', '-n', String(nice)];
+    if (launch.prompt === true && isRoot() && isOnPath('chrt')) prefix.push('chrt', '-f', '1');
     if (core !== undefined) prefix.push('taskset', '-c', String(core));
     const [first, ...rest] = [...prefix, launch.command, ...launch.args];
     return [first ?? launch.command, ...rest];
@@ -97,6 +104,8 @@ export class Children {
   }
 }
 
+const isRoot = (): boolean => process.getuid?.() === 0;
+
 /**
  * On a core shared with load that spins, the origin must still run at once. Raising a priority is for root alone. With
  * `raised`, everything of the run goes before all other work of the machine.
@@ -104,7 +113,7 @@ export class Children {
 function niceness({ role, spins }: Launch, { shared, raised }: CorePlan): number {
   const base = raised ? -15 : 0;
   if (!shared) return base;
-  if (process.getuid?.() === 0) return role === 'origin' ? base - 5 : base;
+  if (isRoot()) return role === 'origin' ? base - 5 : base;
   return spins === true ? 19 : 0;
 }
 

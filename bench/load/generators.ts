@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { isOnPath, findCommand } from '../lab/commands.ts';
-import { untilReady, type Child, type Children } from '../lab/children.ts';
+import { untilReady, type Child, type Children, type Launch } from '../lab/children.ts';
 import type { ClosedLoopOptions, ClosedLoopResult } from './closed-loop.ts';
 import type { IdleOptions } from './idle-connections.ts';
 import type { OpenLoopOptions, OpenLoopResult } from './open-loop.ts';
@@ -21,7 +21,8 @@ export class Generators {
   /** wrk where it is installed, else the project's own: for figures that do not depend on when replies arrive. */
   async closedLoop(options: ClosedLoopOptions): Promise<ClosedLoopResult> {
     const wrk = findCommand('wrk');
-    if (wrk === undefined) return (await this.#runNode('closed-loop', options, options.durationMs)) as ClosedLoopResult;
+    if (wrk === undefined)
+      return (await this.#run(nodeLaunch('closed-loop', options), options.durationMs)) as ClosedLoopResult;
     const seconds = Math.max(1, Math.round(options.durationMs / 1000));
     const args = ['-t1', `-c${options.connections}`, `-d${seconds}s`, ...wrkHeaders(options.request)];
     args.push(
@@ -37,7 +38,9 @@ export class Generators {
   }
 
   async openLoop(options: OpenLoopOptions): Promise<OpenLoopResult> {
-    return (await this.#runNode('open-loop', options, options.warmUpMs + options.durationMs)) as OpenLoopResult;
+    const { pace = 'spin', warmUpMs, durationMs } = options;
+    const launch = { ...nodeLaunch('open-loop', options), spins: pace === 'spin', prompt: pace === 'sleep' };
+    return (await this.#run(launch, warmUpMs + durationMs)) as OpenLoopResult;
   }
 
   /** Resolves when all connections are open and idle; `close` tells how many of them were still open then. */
@@ -68,9 +71,8 @@ export class Generators {
     };
   }
 
-  async #runNode(program: string, options: object, durationMs: number): Promise<unknown> {
-    const text = await this.#children.run(nodeLaunch(program, options), durationMs + SLACK_MS);
-    return JSON.parse(text);
+  async #run(launch: Launch, durationMs: number): Promise<unknown> {
+    return JSON.parse(await this.#children.run(launch, durationMs + SLACK_MS));
   }
 
   #startNode(program: string, options: object): Child {
@@ -105,7 +107,7 @@ function wrkHeaders(request: LoadRequest): string[] {
   return headers;
 }
 
-function nodeLaunch(program: string, options: object) {
+function nodeLaunch(program: string, options: object): Launch {
   const file = join(import.meta.dirname, `${program}.ts`);
   // A large young generation: a collection of the generator's own would look like latency of the proxy.
   const args = ['--max-semi-space-size=64', file, JSON.stringify(options)];
