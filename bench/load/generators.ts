@@ -111,11 +111,5 @@ function nodeLaunch(program: string, options: object): Launch {
   const file = join(import.meta.dirname, `${program}.ts`);
   // A large young generation: a collection of the generator's own would look like latency of the proxy.
   const args = ['--max-semi-space-size=64', file, JSON.stringify(options)];
-  return {
-    name: program,
-    command: process.execPath,
-    args,
-    role: 'load' as const,
-    spins: 'pace' in options ? options.pace === 'spin' : program === 'open-loop',
-  };
+  return { name: program, command: process.execPath, args, role: 'load' };
 }
