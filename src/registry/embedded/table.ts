@@ -1,31 +1,90 @@
-import { type Instance, addressOf } from '../../core/instance.ts';
+import { addressOf, type Instance, instance } from '../../core/instance.ts';
 import { SmallMap } from '../../core/small-map.ts';
 import type { Lease } from './leases.ts';
+import type { Origin } from './origin.ts';
 import type { Registration, RegistrationKey } from './record.ts';
 
-/** One registration as it stands. */
-export interface Entry {
-  registration: Registration;
+/** One registration as it stands. Kept small: there may be 100,000. */
+export class Entry {
   /** As registered, or `down` after a missed heartbeat. */
   instance: Instance;
-  lease: Lease | undefined;
+  lease: Lease | undefined = undefined;
   /** Index of the last change. */
   index: number;
+  #registered: Instance;
+  #ttlMs: number | undefined;
+  #origin: Origin | undefined;
+
+  constructor(registration: Registration, index: number) {
+    this.instance = this.#registered = registration.instance;
+    this.#ttlMs = registration.ttlMs;
+    this.#origin = registration.origin;
+    this.index = index;
+  }
+
+  /** Made anew each time. */
+  get registration(): Registration {
+    return { instance: this.#registered, ttlMs: this.#ttlMs, origin: this.#origin };
+  }
+
+  get alias(): string | undefined {
+    return this.#origin?.alias;
+  }
+
+  /** It is registered anew, under the same id. */
+  register({ instance, ttlMs, origin }: Registration, index: number): void {
+    this.instance = this.#registered = instance;
+    this.#ttlMs = ttlMs;
+    this.#origin = origin;
+    this.index = index;
+  }
 }
 
+/** Beyond so many, looking through an array takes longer than a hash. */
+const FEW = 16;
+
 /** A service stays known for a while after its last instance has gone. */
-export interface ServiceEntry {
+export class ServiceEntry {
   readonly name: string;
   /** By id. */
-  readonly entries: SmallMap<Entry>;
-  /** By `host:port`. */
-  readonly byAddress: SmallMap<Entry>;
+  readonly entries = new SmallMap<Entry>(idOf);
   /** Index of the last change of any of its instances. */
-  index: number;
+  index = 0;
+  /** By `host:port`, from when there were too many to look them through. */
+  #byAddress: Map<string, Entry> | undefined;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  /** By `host:port`. */
+  at(address: string): Entry | undefined {
+    if (this.#byAddress) return this.#byAddress.get(address);
+    for (const entry of this.entries.values()) if (addressOf(entry.instance) === address) return entry;
+    return undefined;
+  }
+
+  add(entry: Entry): void {
+    this.entries.add(entry);
+    if (this.#byAddress) this.#byAddress.set(addressOf(entry.instance), entry);
+    else if (this.entries.size > FEW)
+      this.#byAddress = new Map(Array.from(this.entries.values(), (each) => [addressOf(each.instance), each]));
+  }
+
+  delete(entry: Entry): void {
+    this.entries.delete(entry.instance.id);
+    this.#byAddress?.delete(addressOf(entry.instance));
+  }
+
+  /** `change` may move the entry to another address. */
+  change(entry: Entry, change: () => void): void {
+    this.#byAddress?.delete(addressOf(entry.instance));
+    change();
+    this.#byAddress?.set(addressOf(entry.instance), entry);
+  }
 }
 
 const idOf = (entry: Entry): string => entry.instance.id;
-const whereOf = (entry: Entry): string => addressOf(entry.instance);
 
 /** What is registered, in memory: the truth. Every path but iteration is O(1). Knows no time and no disk. */
 export class Table {
@@ -65,30 +124,28 @@ export class Table {
   }
 
   findByAddress(service: string, address: string): Entry | undefined {
-    return this.#services.get(service)?.byAddress.get(address);
+    return this.#services.get(service)?.at(address);
   }
 
   /** The id must be free in the service and its address too, or be of the same entry. */
-  put(registration: Registration, index: number): Entry {
-    const { instance } = registration;
-    const service = this.#serviceOf(instance.service);
+  put(given: Registration, index: number): Entry {
+    const service = this.#serviceOf(given.instance.service);
     service.index = index;
-    const known = service.entries.get(instance.id);
+    // Each came with a text of its own for the name of its service.
+    const registration = { ...given, instance: instance({ ...given.instance, service: service.name }) };
+    const known = service.entries.get(given.instance.id);
     if (known) {
       this.#dropAlias(known);
-      service.byAddress.delete(addressOf(known.instance));
-      known.registration = registration;
-      known.instance = instance;
-      service.byAddress.add(known);
-      known.index = index;
+      service.change(known, () => {
+        known.register(registration, index);
+      });
       this.#addAlias(known);
       return known;
     }
-    const entry: Entry = { registration, instance, lease: undefined, index };
+    const entry = new Entry(registration, index);
     if (service.entries.size === 0) this.#liveServices++;
-    service.entries.add(entry);
-    service.byAddress.add(entry);
-    this.#addId(instance.id, entry);
+    service.add(entry);
+    this.#addId(entry.instance.id, entry);
     this.#addAlias(entry);
     this.#size++;
     return entry;
@@ -98,8 +155,7 @@ export class Table {
     const service = this.#services.get(key.service);
     const entry = service?.entries.get(key.id);
     if (!service || !entry) return undefined;
-    service.entries.delete(key.id);
-    service.byAddress.delete(addressOf(entry.instance));
+    service.delete(entry);
     service.index = index;
     if (service.entries.size === 0) this.#liveServices--;
     this.#removeId(key.id, entry);
@@ -120,19 +176,19 @@ export class Table {
   #serviceOf(name: string): ServiceEntry {
     let service = this.#services.get(name);
     if (!service) {
-      service = { name, entries: new SmallMap(idOf), byAddress: new SmallMap(whereOf), index: 0 };
+      service = new ServiceEntry(name);
       this.#services.set(name, service);
     }
     return service;
   }
 
   #addAlias(entry: Entry): void {
-    const alias = entry.registration.origin?.alias;
+    const { alias } = entry;
     if (alias !== undefined) this.#byAlias.set(alias, entry);
   }
 
   #dropAlias(entry: Entry): void {
-    const alias = entry.registration.origin?.alias;
+    const { alias } = entry;
     if (alias !== undefined && this.#byAlias.get(alias) === entry) this.#byAlias.delete(alias);
   }
 
