@@ -69,7 +69,7 @@ export class AddressPolicy {
     if (!Number.isInteger(port) || port < 1 || port > 65_535) return `port ${port} is not a port (1 to 65535)`;
     if (this.#ports.length === 0 || this.#ports.some(([from, to]) => port >= from && port <= to)) return undefined;
     const ranges = this.#ports.map(([from, to]) => (from === to ? String(from) : `${from}-${to}`));
-    return `port ${port} is outside the allowed ports (${ranges.join(', ')})`;
+    return `port ${port} is outside of gateway.upstreamAddresses.ports (${ranges.join(', ')})`;
   }
 
   /**
@@ -93,9 +93,9 @@ export class AddressPolicy {
     const special = this.#refuseSpecial(ip);
     if (special !== undefined) return `${text} ${special}`;
     const denied = this.#deny.find((network) => contains(network, ip));
-    if (denied) return `${text} is in the denied network ${cidrText(denied)}`;
+    if (denied) return `${text} is in ${cidrText(denied)}, which gateway.upstreamAddresses.deny names`;
     if (this.#allow.length > 0 && !this.#allow.some((network) => contains(network, ip))) {
-      return `${text} is in none of the allowed networks (${this.#allow.map(cidrText).join(', ')})`;
+      return `${text} is in no network of gateway.upstreamAddresses.allow (${this.#allow.map(cidrText).join(', ')})`;
     }
     const carried = embeddedIpv4(ip);
     if (!carried) return undefined;
@@ -129,7 +129,7 @@ const SPECIAL: ReadonlyMap<string, string> = new Map([
   ['broadcast', 'is the broadcast address'],
   ['multicast', 'is a multicast address'],
   ['linkLocal', 'is a link-local address'],
-  ['loopback', 'is a loopback address, and loopback is not allowed'],
+  ['loopback', 'is a loopback address: gateway.upstreamAddresses.allowLoopback permits them'],
 ]);
 
 /** What a guarded lookup reports when no address of a name may be connected to. */

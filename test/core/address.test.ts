@@ -131,9 +131,11 @@ describe('AddressPolicy', () => {
     expect(policy.refuseAddress('::ffff:10.1.2.3', 80)).toBeUndefined();
     expect(policy.refuseAddress('fd12::1', 80)).toBeUndefined();
     expect(policy.refuseAddress('11.0.0.1', 80)).toBe(
-      '11.0.0.1 is in none of the allowed networks (10.0.0.0/8, fd00::/8)',
+      '11.0.0.1 is in no network of gateway.upstreamAddresses.allow (10.0.0.0/8, fd00::/8)',
     );
-    expect(policy.refuseAddress('10.9.1.1', 80)).toBe('10.9.1.1 is in the denied network 10.9.0.0/16');
+    expect(policy.refuseAddress('10.9.1.1', 80)).toBe(
+      '10.9.1.1 is in 10.9.0.0/16, which gateway.upstreamAddresses.deny names',
+    );
   });
 
   it('does not open link-local addresses by a network that merely includes them', () => {
@@ -161,7 +163,9 @@ describe('AddressPolicy', () => {
     });
     expect(policy.refuseAddress('10.0.0.1', 80)).toBeUndefined();
     expect(policy.refuseAddress('10.0.0.1', 8999)).toBeUndefined();
-    expect(policy.refuseAddress('10.0.0.1', 22)).toBe('port 22 is outside the allowed ports (80, 8000-8999)');
+    expect(policy.refuseAddress('10.0.0.1', 22)).toBe(
+      'port 22 is outside of gateway.upstreamAddresses.ports (80, 8000-8999)',
+    );
     expect(policy.refuseHost('db.internal', 22)).toContain('port 22');
     for (const port of [0, -1, 65_536, 1.5, Number.NaN]) {
       expect(new AddressPolicy().refuseAddress('10.0.0.1', port)).toContain('is not a port');

@@ -211,13 +211,13 @@ describe('what is refused', () => {
       }),
     });
     expect(errors(await post({ ...web, check: { type: 'tcp', port: 22 } }))).toEqual([
-      'check.port: is refused: port 22 is outside the allowed ports (80, 8000-8999)',
+      'check.port: is refused: port 22 is outside of gateway.upstreamAddresses.ports (80, 8000-8999)',
     ]);
     expect(errors(await post({ ...web, check: { type: 'tcp', port: 8000 } }))).toEqual([
       expect.stringContaining('check.port: is refused: 10.0.0.1 port 8000 is a listener') as string,
     ]);
     expect(errors(await post({ ...web, port: 22 }))).toEqual([
-      'port: is refused: port 22 is outside the allowed ports (80, 8000-8999)',
+      'port: is refused: port 22 is outside of gateway.upstreamAddresses.ports (80, 8000-8999)',
     ]);
     expect((await post({ ...web, check: { type: 'tcp', port: 8080 } })).status).toBe(201);
   });
@@ -228,7 +228,7 @@ describe('what is refused', () => {
     expect((await post(web)).status).toBe(201);
     policy = new AddressPolicy({ deny: ['10.0.0.0/24'] });
     expect(errors(await post({ ...web, weight: 2 }))).toEqual([
-      'host: is refused: 10.0.0.1 is in the denied network 10.0.0.0/24',
+      'host: is refused: 10.0.0.1 is in 10.0.0.0/24, which gateway.upstreamAddresses.deny names',
     ]);
   });
 
@@ -321,5 +321,8 @@ describe('what is refused', () => {
     expect(answer.status).toBe(status);
     errors(answer);
     if (status === 405) expect(answer.headers.get('allow')).toMatch(/^[A-Z]+$/);
+    // Whoever opens the port in a browser finds out what it is.
+    if (status === 404)
+      expect(answer.body).toMatchObject({ detail: expect.stringContaining('POST /register') as string });
   });
 });

@@ -69,7 +69,7 @@ export function createRegistryApp(deps: RegistryAppDeps): Hono {
     return problemResponse({ status: 500, title: 'The registry failed on this request' });
   };
   app.onError(onError);
-  app.notFound(() => problemResponse({ status: 404, title: 'There is nothing at this path' }));
+  app.notFound(() => problemResponse({ status: 404, title: 'There is nothing at this path', detail: CALLS }));
   if (deps.token !== undefined) {
     const allowed = tokenCheck(deps.token);
     app.use(async (context, next) => {
@@ -106,6 +106,10 @@ export function createRegistryApp(deps: RegistryAppDeps): Hono {
   }
   return app;
 }
+
+const CALLS =
+  'There are POST /register, PUT /heartbeat/ID, DELETE /deregister/ID, GET /services, GET /services/NAME/instances ' +
+  'and GET /watch; Eureka is under /eureka, Consul under /v1. The dashboard is on the admin listener.';
 
 const METHODS: readonly (readonly [path: string, method: string])[] = [
   ['/register', 'POST'],
