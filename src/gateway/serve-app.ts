@@ -15,6 +15,8 @@ export interface ServeOptions {
   /** What the error names where it cannot be listened on. */
   readonly setting: string;
   readonly clock: Clock;
+  /** See `PassOnOptions`. */
+  readonly silenceMs?: number;
 }
 
 export interface ServedApp {
@@ -85,7 +87,9 @@ export async function serveApp(app: Hono, options: ServeOptions): Promise<Served
     async handOn(graceMs) {
       closing = true;
       handedOn = true;
-      server.removeAllListeners('request').on('request', passOn({ host, port: socket.port }));
+      server
+        .removeAllListeners('request')
+        .on('request', passOn({ host, port: socket.port, clock, silenceMs: options.silenceMs }));
       // Not that of HTTP, which closes idle connections at once: a request may be on its way.
       net.Server.prototype.close.call(server);
       const endMs = clock.now() + graceMs;

@@ -172,6 +172,29 @@ describe('a gateway that was replaced', () => {
     );
   });
 
+  it('gives up on a successor that hangs, instead of holding what was asked on connections from before', async () => {
+    const { line } = await start();
+    const { gateway } = line;
+    const sockets = await OpenSockets.open(gateway.port, 1);
+    stops.push(() => sockets.close());
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 2 });
+    stops.push(() => agent.destroy());
+    const ask = (port: number, path: string): Promise<Answer> => request({ port }, { agent, path, host: 'localhost' });
+    const both = (): Promise<Answer[]> =>
+      Promise.all([ask(gateway.adminPort, '/readyz'), ask(gateway.registryPort, '/services')]);
+    expect((await both()).map(({ status }) => status)).toEqual([200, 200]);
+    expect((await line.upgrade()).status).toBe(200);
+    const successor = await line.pid();
+    process.kill(successor, 'SIGSTOP');
+    stops.push(() => process.kill(successor, 'SIGCONT'));
+    const answers = await both();
+    expect(answers.map(({ status, headers }) => [status, headers.connection])).toEqual([
+      [504, 'close'],
+      [504, 'close'],
+    ]);
+    expect(answers.map(({ body }) => (JSON.parse(body) as { status: number }).status)).toEqual([504, 504]);
+  });
+
   it('answers operators on connections from before as the new one would', async () => {
     const { line } = await start();
     const { gateway } = line;

@@ -7,7 +7,9 @@ import { type ServedApp, serveApp } from '../../src/gateway/serve-app.ts';
 
 const served: ServedApp[] = [];
 const agents: http.Agent[] = [];
+const closes: (() => void)[] = [];
 afterEach(async () => {
+  for (const close of closes.splice(0)) close();
   for (const agent of agents.splice(0)) agent.destroy();
   await Promise.all(served.splice(0).map((each) => each.close()));
 });
@@ -24,10 +26,27 @@ function app(name: string, until: Promise<void> = Promise.resolve()): Hono {
   return made;
 }
 
-async function serve(hono: Hono, port = 0, fd?: number): Promise<ServedApp> {
-  const one = await serveApp(hono, { host: '127.0.0.1', port, fd, setting: 'test', clock: systemClock });
+async function serve(hono: Hono, port = 0, fd?: number, more: { silenceMs?: number } = {}): Promise<ServedApp> {
+  const one = await serveApp(hono, { host: '127.0.0.1', port, fd, setting: 'test', clock: systemClock, ...more });
   served.push(one);
   return one;
+}
+
+/** Somebody who accepts, and says no more than `words`, once. */
+async function mute(port: number, words = ''): Promise<net.Socket[]> {
+  const accepted: net.Socket[] = [];
+  const server = net.createServer((socket) => {
+    socket.on('error', () => undefined).on('close', () => socket.destroy());
+    if (words !== '' && accepted.length === 0) socket.write(words);
+    accepted.push(socket);
+    socket.resume();
+  });
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
+  closes.push(() => {
+    for (const socket of accepted) socket.destroy();
+    server.close();
+  });
+  return accepted;
 }
 
 interface Answer {
@@ -45,6 +64,7 @@ function asker(port: number): (path?: string, body?: string) => Promise<Answer> 
       const outgoing = http.request({ host: '127.0.0.1', port, path, agent, method }, (response) => {
         let text = '';
         response.on('data', (chunk: Buffer) => (text += chunk.toString()));
+        response.on('error', reject);
         response.on('end', () => resolve({ status: response.statusCode, text, headers: response.headers }));
       });
       outgoing.on('error', reject).end(body);
@@ -92,6 +112,40 @@ describe('a listener that is handed on', () => {
     const answer = await kept();
     expect(answer).toMatchObject({ status: 503, headers: { 'retry-after': '1', connection: 'close' } });
     expect(JSON.parse(answer.text)).toMatchObject({ status: 503 });
+  });
+
+  it('says so where whoever listens there accepts and never answers', async () => {
+    const one = await serve(app('one'), 0, undefined, { silenceMs: 100 });
+    const [first, second] = [asker(one.port), asker(one.port)];
+    await Promise.all([first(), second()]);
+    await one.handOn(0);
+    const accepted = await mute(one.port);
+    const answers = await Promise.all([first(), second('/', 'x'.repeat(3_000_000))]);
+    for (const answer of answers) {
+      expect(answer).toMatchObject({ status: 504, headers: { 'retry-after': '1', connection: 'close' } });
+      expect(answer.headers['content-type']).toBe('application/problem+json');
+      expect(JSON.parse(answer.text)).toMatchObject({ status: 504, title: expect.any(String) as string });
+    }
+    // What was given up on leaves no connection.
+    await expect.poll(() => accepted.filter((socket) => !socket.destroyed)).toEqual([]);
+  });
+
+  it('waits as long as it takes for an answer of somebody who answers others', async () => {
+    const one = await serve(app('one'), 0, undefined, { silenceMs: 50 });
+    const kept = asker(one.port);
+    await kept();
+    await one.handOn(0);
+    await serve(app('two', new Promise((resolve) => setTimeout(resolve, 700))), one.port);
+    expect(await kept('/slow')).toMatchObject({ status: 200, text: 'two, late' });
+  });
+
+  it('ends answers in the middle of which whoever listens there falls silent', async () => {
+    const one = await serve(app('one'), 0, undefined, { silenceMs: 100 });
+    const kept = asker(one.port);
+    await kept();
+    await one.handOn(0);
+    await mute(one.port, 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n');
+    await expect(kept()).rejects.toMatchObject({ code: 'ECONNRESET' });
   });
 
   it('leaves its connections a while to ask once more, and ends as soon as none is left', async () => {
