@@ -75,6 +75,23 @@ test('memory is bounded, whatever comes', () => {
   );
 });
 
+test('what is kept of a subject is what came last, whatever came of others', () => {
+  fc.assert(
+    fc.property(fc.array(fc.integer({ min: 0, max: 5 }), { maxLength: 200 }), (instances) => {
+      const it = timeline({ perSubject: 4, total: 12 });
+      const model = new Map<number, TimelineEvent[]>();
+      instances.forEach((id, nth) => {
+        const events = [...(model.get(id) ?? []), probe(it, `i-${id}`, `${nth}`)].slice(-4);
+        model.delete(id);
+        model.set(id, events);
+        const total = (): number => [...model.values()].reduce((sum, { length }) => sum + length, 0);
+        while (total() > 12) for (const quietest of [...model.keys()].slice(0, 1)) model.delete(quietest);
+      });
+      for (let id = 0; id <= 5; id++) expect(it.of('web', `i-${id}`)).toEqual(model.get(id) ?? []);
+    }),
+  );
+});
+
 test('long evidence is cut', () => {
   const event = timeline().add({ kind: 'probe', to: 'failing', cause: 'c'.repeat(999), evidence: 'e'.repeat(999) });
   expect([event.cause.length, event.evidence?.length]).toEqual([257, 257]);
