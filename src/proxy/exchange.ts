@@ -219,7 +219,7 @@ export class Exchange extends LazyTimer implements RequestHandler, Sender {
       keepAliveForOldClient: this.#response.oldClient && !close,
     });
     this.#account.status = status;
-    this.#account.bytesOut += bytes.length;
+    this.#account.bytesOut += bytes.length - (bytes.indexOf('\r\n\r\n') + 4);
     this.connection.transport.write(bytes, 0, bytes.length);
     this.#finish(kind, !close);
   }

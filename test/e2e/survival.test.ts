@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { eventually, GatewayProcess, Instance, pause, request, Traffic } from './world.ts';
 
@@ -144,16 +146,27 @@ describe('the two ways of having nobody', () => {
   it('answers 503 UH with Retry-After for a service that was never healthy, 404 NR for an unknown host, and never mixes them', async () => {
     const gateway = await gatewayWith('');
     await gateway.register({ serviceName: 'ghost', host: '127.0.0.1', port: 9 });
+    const bodies = new Map<unknown, number>();
+    const told = (body: string): unknown => {
+      const problem = JSON.parse(body) as { readonly requestId: string };
+      bodies.set(problem.requestId, Buffer.byteLength(body));
+      return problem;
+    };
     for (let i = 0; i < 20; i++) {
       const ghost = await request(gateway, { service: 'ghost' });
       expect(ghost.status).toBe(503);
-      expect(JSON.parse(ghost.body)).toMatchObject({ flag: 'UH', status: 503 });
+      expect(told(ghost.body)).toMatchObject({ flag: 'UH', status: 503 });
       expect(Number(ghost.headers['retry-after'])).toBeGreaterThan(0);
       expect(ghost.headers['proxy-status']).toContain('fairlead; error=');
       const unknown = await request(gateway, { service: 'nobody' });
       expect(unknown.status).toBe(404);
-      expect(JSON.parse(unknown.body)).toMatchObject({ flag: 'NR' });
+      expect(told(unknown.body)).toMatchObject({ flag: 'NR' });
     }
+    await eventually('the access log has the body bytes of each', async () => {
+      const lines = (await readFile(gateway.accessLog, 'utf8')).trimEnd().split('\n');
+      const logged = lines.map((line) => JSON.parse(line) as { readonly requestId: string; readonly bytesOut: number });
+      return isDeepStrictEqual(new Map(logged.map(({ requestId, bytesOut }) => [requestId, bytesOut])), bodies);
+    });
   });
 });
 
