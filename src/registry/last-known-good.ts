@@ -1,5 +1,6 @@
 import type { Clock } from '../core/clock.ts';
 import type { Random } from '../core/random.ts';
+import { explainDiskError } from './disk-fault.ts';
 import { type LoadedSnapshot, type SnapshotContent, SnapshotFile } from './snapshot-file.ts';
 
 export interface SnapshotOptions {
@@ -130,6 +131,8 @@ export class LastKnownGood {
   }
 
   #report(error: unknown): void {
-    this.#options.onProblem(error instanceof Error ? error : new Error(String(error)));
+    const where = { setting: 'gateway.stateDir', directory: this.#options.directory, verb: 'used' };
+    const explained = explainDiskError(error, where);
+    this.#options.onProblem(explained instanceof Error ? explained : new Error(String(explained)));
   }
 }

@@ -288,7 +288,8 @@ describe('keeping the last good set', () => {
     }
     expect(problems.length).toBeGreaterThan(2);
     expect(problems.length).toBeLessThan(8);
-    expect(problems[0]).toContain('blocked');
+    const text = `gateway.stateDir ${blocked} cannot be used: it is a file, and a directory is wanted (EEXIST); `;
+    expect(problems[0]).toContain(text);
     await rm(blocked);
     await keeper.stop();
     expect(await readdir(blocked)).toEqual(['registry-consul.snapshot']);

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { Clock } from '../../core/clock.ts';
+import { explainDiskError } from '../disk-fault.ts';
 import { AppendLog, encodeRecords } from './append-log.ts';
 import type { Disk } from './disk.ts';
 import { LOG_FORMAT, type LogRecord } from './record.ts';
@@ -112,7 +113,7 @@ export class Journal implements RegistrationLog {
         this.#figures.appends++;
       } catch (error) {
         this.#figures.appendFailures++;
-        throw error;
+        throw explainDiskError(error, { setting: 'dataDir', directory: this.#options.directory, verb: 'written to' });
       }
     });
   }
@@ -168,7 +169,10 @@ export class Journal implements RegistrationLog {
     try {
       await log.cut();
     } catch (error) {
-      this.#options.log('warn', 'a failed write could not be taken back yet', { reason: reasonOf(error) });
+      this.#options.log('warn', 'a failed write could not be taken back yet', {
+        path: this.#path,
+        reason: reasonOf(error),
+      });
     }
   }
 

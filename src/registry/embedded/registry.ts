@@ -54,7 +54,7 @@ export class EmbeddedRegistry {
         storage.log.compactIfDue();
       },
       clock: options.clock,
-      log: options.log,
+      log: locating(options),
       limit: PENDING,
       timeoutMs: options.commitTimeoutMs ?? 10_000,
       everyMs: options.commitEveryMs ?? 0,
@@ -270,4 +270,11 @@ export class EmbeddedRegistry {
     }));
     this.#reserving = false;
   }
+}
+
+/** What the disk does is said with the directory that is on it. */
+function locating({ dataDir, log }: EmbeddedRegistryOptions): RegistryLog {
+  return (level, message, fields) => {
+    log(level, message, dataDir === undefined ? fields : { dataDir, ...fields });
+  };
 }

@@ -1,11 +1,11 @@
 import { sleep } from '../../core/clock.ts';
+import { explainDiskError } from '../disk-fault.ts';
 import { DataLock } from './data-lock.ts';
 import { systemDisk } from './disk.ts';
 import { Journal, OWNER_CHECK_MS, type RegistrationLog } from './journal.ts';
 import { memoryLog } from './memory-log.ts';
 import type { EmbeddedRegistryOptions } from './options.ts';
 import type { LogRecord } from './record.ts';
-import { reasonOf } from './report.ts';
 import type { RegistryState } from './state.ts';
 
 /** What keeps the registrations of one registry. */
@@ -26,16 +26,26 @@ const LEAST_COMPACTED_BYTES = 4_194_304;
 
 /** Takes the directory and reads what it holds into the state. */
 export async function openStorage(options: EmbeddedRegistryOptions, state: RegistryState): Promise<Storage> {
-  const { dataDir: directory, clock, log, disk = systemDisk } = options;
-  const reservation = { index: 0 };
+  const { dataDir: directory } = options;
   if (directory === undefined) {
+    const reservation = { index: 0 };
     return { log: memoryLog, reservation, corruptRecords: 0, tornBytes: 0, close: () => memoryLog.close() };
   }
   try {
-    await disk.createDirectory(directory);
+    return await openDirectory(directory, options, state);
   } catch (error) {
-    throw new Error(`dataDir ${directory} cannot be used: ${reasonOf(error)}`, { cause: error });
+    throw explainDiskError(error, { setting: 'dataDir', directory, verb: 'used' });
   }
+}
+
+async function openDirectory(
+  directory: string,
+  options: EmbeddedRegistryOptions,
+  state: RegistryState,
+): Promise<Storage> {
+  const { clock, log, disk = systemDisk } = options;
+  const reservation = { index: 0 };
+  await disk.createDirectory(directory);
   const lock = await DataLock.acquire(directory, options.owner, log);
   try {
     // A former holder that lives finds out meanwhile; what it wrote until then is read below.

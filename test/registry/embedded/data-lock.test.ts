@@ -164,7 +164,7 @@ describe('the lock of a data directory', () => {
     const directory = temporaryDirectory();
     writeFileSync(join(directory, 'file'), '');
     await expect(openRegistry({ dataDir: join(directory, 'file') })).rejects.toThrow(
-      /dataDir .*file cannot be used: EEXIST/,
+      /dataDir .*file cannot be used: it is a file, and a directory is wanted \(EEXIST\); name another one/,
     );
     rmSync(join(directory, 'file'));
     await openRegistry({ dataDir: join(directory, 'new', 'deep') });

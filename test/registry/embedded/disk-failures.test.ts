@@ -47,7 +47,10 @@ describe('a disk that fails', () => {
       expect({ contents: contents(registry), index: registry.index }).toEqual(before);
       expect(events).toEqual([]);
       expect(registry.figures).toMatchObject({ diskHealthy: false });
-      expect(lines.filter((line) => line.level === 'error')).toHaveLength(1);
+      const errors = lines.filter((line) => line.level === 'error');
+      expect(errors).toHaveLength(1);
+      expect(errors[0]?.fields).toMatchObject({ dataDir, code });
+      expect(errors[0]?.fields['reason']).toContain(`dataDir ${dataDir} cannot be written to: `);
 
       disk.mend();
       clock.advance(1000);
