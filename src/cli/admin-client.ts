@@ -44,7 +44,7 @@ export class AdminClient {
         headers: { accept: 'application/json', ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) },
         signal: AbortSignal.any([signal, deadline.signal]),
       });
-      return read(response, await response.text(), url);
+      return read(response, await response.text(), this.address);
     } catch (error) {
       if (signal.aborted) return { ok: false, message: 'interrupted' };
       const why = deadline.signal.aborted ? `no answer within ${formatDuration(timeoutMs)}` : reasonOf(error);
@@ -74,7 +74,7 @@ export function printJson(ctx: CliContext, value: unknown): 0 {
   return 0;
 }
 
-function read({ status, ok, headers }: Response, text: string, url: string): AdminAnswer {
+function read({ status, ok, headers }: Response, text: string, { url, token }: AdminAddress): AdminAnswer {
   const spoken = headers.get(API_HEADER);
   if (spoken !== API_VERSION) {
     const what = spoken === null ? 'no Fairlead admin API' : `an admin API of version ${spoken}, not ${API_VERSION}`;
@@ -88,7 +88,10 @@ function read({ status, ok, headers }: Response, text: string, url: string): Adm
   }
   if (ok) return { ok, body };
   if (status === 401) {
-    const message = 'the admin API asks for a token: set FAIRLEAD_ADMIN_TOKEN, or admin.token in the file';
+    const message =
+      token === undefined
+        ? 'the admin API asks for a token: set FAIRLEAD_ADMIN_TOKEN, or admin.token in the file'
+        : 'the admin API has another token than FAIRLEAD_ADMIN_TOKEN, or admin.token in the file, says';
     return { ok: false, status, body, message };
   }
   return { ok: false, status, body, message: problemText(body, status) };
@@ -106,6 +109,9 @@ function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   // fetch says "fetch failed", and why is in the cause.
   const { cause } = error;
-  if (cause instanceof AggregateError && cause.errors[0] instanceof Error) return cause.errors[0].message;
-  return cause instanceof Error && cause.message !== '' ? cause.message : error.message;
+  const first: unknown = cause instanceof AggregateError ? cause.errors[0] : cause;
+  if (!(first instanceof Error)) return error.message;
+  const refused = (first as NodeJS.ErrnoException).code === 'ECONNREFUSED';
+  if (refused) return `nothing listens there (${first.message}); does the gateway run, and is this its admin.listen?`;
+  return first.message === '' ? error.message : first.message;
 }

@@ -355,8 +355,10 @@ export class RegistryFollower {
 function describe(error: Error): string {
   const parts: string[] = [];
   for (let each: unknown = error; each instanceof Error && parts.length < 4; each = each.cause) {
-    const { message } = each;
-    if (message !== '' && !parts.some((part) => part.includes(message))) parts.push(message);
+    const { message, code } = each as NodeJS.ErrnoException;
+    // What has the system's word for it already needs no cause that says it again.
+    const said = parts.some((part) => part.includes(message) || (code !== undefined && part.includes(`(${code})`)));
+    if (message !== '' && !said) parts.push(message);
   }
   const text = (parts.length > 0 ? parts.join(': ') : error.name).replaceAll(/[\p{Cc}\s]+/gu, ' ');
   return text.length > 500 ? `${text.slice(0, 499)}…` : text;

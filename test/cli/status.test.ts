@@ -181,6 +181,10 @@ describe('the admin API', () => {
     const it = new CliFixture({ token: 'secret' });
     expect(await status.run(it.ctx, [])).toBe(1);
     expect(it.err).toContain('set FAIRLEAD_ADMIN_TOKEN');
+    it.err = '';
+    it.env = { FAIRLEAD_ADMIN_TOKEN: 'secrte' };
+    expect(await status.run(it.ctx, [])).toBe(1);
+    expect(it.err).toContain('has another token than FAIRLEAD_ADMIN_TOKEN');
     it.env = { FAIRLEAD_ADMIN_TOKEN: 'secret' };
     expect(await status.run(it.ctx, [])).toBe(0);
   });
@@ -188,11 +192,12 @@ describe('the admin API', () => {
   test('that is not there is an error which says where it was looked for', async () => {
     const it = new CliFixture();
     it.answer = () => {
-      throw new TypeError('fetch failed', { cause: new Error('connect ECONNREFUSED 127.0.0.1:9901') });
+      const cause = Object.assign(new Error('connect ECONNREFUSED 127.0.0.1:9901'), { code: 'ECONNREFUSED' });
+      throw new TypeError('fetch failed', { cause });
     };
     expect(await status.run(it.ctx, ['web'])).toBe(1);
     expect(it.err).toBe(
-      'fairlead: cannot reach the admin API at http://127.0.0.1:9901 (from the default address): connect ECONNREFUSED 127.0.0.1:9901\n',
+      'fairlead: cannot reach the admin API at http://127.0.0.1:9901 (from the default address): nothing listens there (connect ECONNREFUSED 127.0.0.1:9901); does the gateway run, and is this its admin.listen?\n',
     );
   });
 

@@ -290,6 +290,20 @@ describe('coming back to a lost registry', () => {
     expect(message).toHaveLength(500);
     await stage.stopped();
   });
+
+  it('does not say the fault twice that the error names by its code', async () => {
+    const failing = async function* (): AsyncIterable<RegistryEvent> {
+      yield* [];
+      await Promise.resolve();
+      const cause = Object.assign(new Error('connect ECONNREFUSED 127.0.0.1:1'), { code: 'ECONNREFUSED' });
+      throw new Error('nothing listens there (ECONNREFUSED); check registries[].address', { cause });
+    };
+    const stage = await new Stage({}, scripted(failing)).started();
+    expect(stage.follow.status().lastError?.message).toBe(
+      'nothing listens there (ECONNREFUSED); check registries[].address',
+    );
+    await stage.stopped();
+  });
 });
 
 describe('a registry that falls silent', () => {
