@@ -19,7 +19,13 @@ export function evidenceOf(member: Member, gate: Gate, figures: Figures, nowMs: 
   if (latencyMs > 0) parts.push(`${latencyMs.toFixed(1)} ms to the response head`);
   if (gate === 'breaker') {
     const { successes, failures } = figures.breakers.counts(slot, nowMs, service.policy.breaker.windowMs);
-    parts.push(`${successes} successes and ${failures} failures in the window`);
+    parts.push(
+      `${counted(successes, 'success', 'successes')} and ${counted(failures, 'failure', 'failures')} in the window`,
+    );
   }
   return parts.join(', ');
+}
+
+function counted(count: number, one: string, many: string): string {
+  return `${count} ${count === 1 ? one : many}`;
 }
