@@ -14,8 +14,6 @@ const NONE = 0;
 export class CheckTable {
   /** By row, as everything here: the instance that it is a check of. */
   keys = new Int32Array(0);
-  /** Where in the interval it has its turns: see `phaseOf`. */
-  phases = new Float64Array(0);
   /** When its latest run began, or its latest report came. */
   startedMs = new Float64Array(0);
   /** 1: its turn is on the grid of its phase. */
@@ -28,11 +26,13 @@ export class CheckTable {
   readonly discarded = new Map<number, string>();
   readonly #checks: (Check | undefined)[] = [undefined];
   readonly #standings: (Standing | undefined)[] = [undefined];
-  /** The latest result that counted, when it came on the wall's clock, and what it took. */
-  readonly #results: (ProbeResult | undefined)[] = [undefined];
+  /** The latest result that counted, as an index of `RESULTS`; when it came on the wall's clock, and what it took. */
+  #results = new Uint8Array(0);
   readonly #texts: string[] = [''];
   #wallMs = new Float64Array(0);
   #tookMs = new Float64Array(0);
+  /** Of 2^32: exactly what `phaseOf` makes. */
+  #phases = new Uint32Array(0);
   /** The next check of the same instance. */
   #siblings = new Int32Array(0);
   readonly #free: number[] = [];
@@ -44,12 +44,12 @@ export class CheckTable {
     const row = this.#free.pop() ?? this.#checks.length;
     if (row >= this.keys.length) this.#grow(row);
     this.keys[row] = key;
-    this.phases[row] = phase;
+    this.#phases[row] = phase * WHOLE;
     this.startedMs[row] = nowMs;
     this.onGrid[row] = this.skipped[row] = this.unable[row] = 0;
     this.#checks[row] = check;
     this.#standings[row] = standing;
-    this.#results[row] = undefined;
+    this.#results[row] = NO_RESULT;
     this.#texts[row] = 'not probed yet';
     this.#siblings[row] = NONE;
     return row;
@@ -61,6 +61,11 @@ export class CheckTable {
     this.#texts[row] = '';
     this.discarded.delete(row);
     this.#free.push(row);
+  }
+
+  /** Where in the interval it has its turns: see `phaseOf`. */
+  phaseOf(row: number): number {
+    return (this.#phases[row] as number) / WHOLE;
   }
 
   checkOf(row: number): Check {
@@ -78,7 +83,7 @@ export class CheckTable {
   /** A result that counts. */
   note(row: number, standing: Standing, result: ProbeResult, text: string, atWallMs: number, durationMs: number): void {
     this.#standings[row] = standing;
-    this.#results[row] = result;
+    this.#results[row] = RESULTS.indexOf(result);
     this.#texts[row] = text;
     this.#wallMs[row] = atWallMs;
     this.#tookMs[row] = durationMs;
@@ -98,7 +103,7 @@ export class CheckTable {
   evidence(row: number, activity: CheckEvidence['activity'], nextInMs: number): CheckEvidence {
     const check = this.checkOf(row);
     const standing = this.standingOf(row);
-    const result = this.#results[row];
+    const result = RESULTS[this.#results[row] as number];
     const [text = '', atWallMs = 0, durationMs = 0] = [this.#texts[row], this.#wallMs[row], this.#tookMs[row]];
     return {
       name: check.name,
@@ -140,7 +145,8 @@ export class CheckTable {
   #grow(row: number): void {
     const rows = roomFor(row);
     this.keys = widened(this.keys, new Int32Array(rows));
-    this.phases = widened(this.phases, new Float64Array(rows));
+    this.#phases = widened(this.#phases, new Uint32Array(rows));
+    this.#results = widened(this.#results, new Uint8Array(rows));
     this.startedMs = widened(this.startedMs, new Float64Array(rows));
     this.onGrid = widened(this.onGrid, new Uint8Array(rows));
     this.skipped = widened(this.skipped, new Uint8Array(rows));
@@ -151,6 +157,9 @@ export class CheckTable {
   }
 }
 
+const WHOLE = 2 ** 32;
+const NO_RESULT = 0;
+const RESULTS: readonly (ProbeResult | undefined)[] = [undefined, 'pass', 'degraded', 'fail'];
 const BY_SEVERITY: readonly ProbeState[] = ['passing', 'degraded', 'unknown', 'failing'];
 const SEVERITY: Readonly<Record<ProbeState, number>> = { passing: 0, degraded: 1, unknown: 2, failing: 3 };
 

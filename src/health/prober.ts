@@ -258,7 +258,7 @@ export class Prober {
   }
 
   #scheduleNext(row: number, nowMs: number): void {
-    const { onGrid, phases, startedMs } = this.#checks;
+    const { onGrid, startedMs } = this.#checks;
     const { random } = this.#options;
     const check = this.#checks.checkOf(row);
     const begunMs = startedMs[row] as number;
@@ -267,7 +267,7 @@ export class Prober {
       this.#turn(row, fastTurnMs(check, begunMs, nowMs, random), false);
     else {
       const turnMs = onGrid[row] === 1 ? this.#turns.at(row) : undefined;
-      this.#turn(row, steadyTurnMs(check, phases[row] as number, turnMs, nowMs, random), true);
+      this.#turn(row, steadyTurnMs(check, this.#checks.phaseOf(row), turnMs, nowMs, random), true);
     }
   }
 

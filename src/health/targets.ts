@@ -1,6 +1,7 @@
 import type { Check } from '../core/check.ts';
 import type { ProbeState } from '../core/health.ts';
 import type { ProbeTarget } from './probe.ts';
+import { roomFor, widened } from './turns.ts';
 
 /** What a prober needs to know of an instance. */
 export interface TargetSpec {
@@ -14,11 +15,15 @@ export interface TargetSpec {
   readonly restored?: boolean;
 }
 
+const STATES: readonly ProbeState[] = ['unknown', 'passing', 'degraded', 'failing'];
+const UNKNOWN = STATES.indexOf('unknown');
+
 /** The instances tracked, by key, as a struct of arrays. */
 export class Targets {
   readonly #instances: (ProbeTarget | undefined)[] = [];
-  readonly #states: ProbeState[] = [];
-  readonly #firstRows: number[] = [];
+  /** Indexes of `STATES`. */
+  #states = new Uint8Array(0);
+  #firstRows = new Int32Array(0);
   #count = 0;
 
   get count(): number {
@@ -35,7 +40,7 @@ export class Targets {
   }
 
   stateOf(key: number): ProbeState | undefined {
-    return this.#instances[key] === undefined ? undefined : this.#states[key];
+    return this.#instances[key] === undefined ? undefined : STATES[this.#states[key] as number];
   }
 
   /** The first of its rows in the table of checks; 0 where it has none. */
@@ -44,18 +49,18 @@ export class Targets {
   }
 
   set(key: number, instance: ProbeTarget): void {
-    // Arrays with holes are tables of hashes.
-    while (this.#instances.length <= key) {
-      this.#instances.push(undefined);
-      this.#states.push('unknown');
-      this.#firstRows.push(0);
+    if (key >= this.#states.length) {
+      this.#states = widened(this.#states, new Uint8Array(roomFor(key)));
+      this.#firstRows = widened(this.#firstRows, new Int32Array(roomFor(key)));
     }
+    // Arrays with holes are tables of hashes.
+    while (this.#instances.length <= key) this.#instances.push(undefined);
     if (this.#instances[key] === undefined) this.#count++;
     this.#instances[key] = instance;
   }
 
   setState(key: number, state: ProbeState): void {
-    this.#states[key] = state;
+    this.#states[key] = STATES.indexOf(state);
   }
 
   setFirstRow(key: number, row: number): void {
@@ -66,7 +71,7 @@ export class Targets {
     if (this.#instances[key] === undefined) return;
     this.#count--;
     this.#instances[key] = undefined;
-    this.#states[key] = 'unknown';
+    this.#states[key] = UNKNOWN;
     this.#firstRows[key] = 0;
   }
 }

@@ -163,7 +163,10 @@ export function roomFor(row: number): number {
 }
 
 /** The wider column, with what the narrower one holds. */
-export function widened<Column extends Float64Array | Int32Array | Uint8Array>(narrow: Column, wide: Column): Column {
+export function widened<Column extends Float64Array | Int32Array | Uint32Array | Uint8Array>(
+  narrow: Column,
+  wide: Column,
+): Column {
   wide.set(narrow);
   return wide;
 }

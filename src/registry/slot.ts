@@ -23,7 +23,7 @@ const WAITING = 16;
 /**
  * One id of one service: what the registry says, what is held against it, and what has been shown of it, which is its
  * claim on an address. Kept small, with its states as bits of one number: there is one for every instance of every
- * registry.
+ * registry. It has no private methods, because of which V8 would mark each object.
  */
 export class Slot implements Claim {
   readonly service: ServiceTable;
@@ -47,46 +47,46 @@ export class Slot implements Claim {
 
   /** As the registry says; undefined = it does not report it. */
   get reported(): Instance | undefined {
-    return this.#is(REPORTED) ? this.#said : undefined;
+    return this.#states & REPORTED ? this.#said : undefined;
   }
 
   set reported(instance: Instance | undefined) {
     if (instance) this.#said = instance;
-    this.#set(REPORTED, instance !== undefined);
+    this.#states = marked(this.#states, REPORTED, instance !== undefined);
   }
 
   /** Not reported any more, and still believed. */
   get kept(): Instance | undefined {
-    return this.#is(KEPT) ? this.#said : undefined;
+    return this.#states & KEPT ? this.#said : undefined;
   }
 
   /** To keep what the registry said last, or to stop. */
   keep(keep: boolean): void {
-    this.#set(KEPT, keep);
+    this.#states = marked(this.#states, KEPT, keep);
   }
 
   /** It has changed since it was shown. */
   get waiting(): boolean {
-    return this.#is(WAITING);
+    return (this.#states & WAITING) !== 0;
   }
 
   set waiting(waiting: boolean) {
-    this.#set(WAITING, waiting);
+    this.#states = marked(this.#states, WAITING, waiting);
   }
 
   /** What is shown has reached whom it is shown to. */
   get told(): boolean {
-    return this.#is(TOLD);
+    return (this.#states & TOLD) !== 0;
   }
 
   set told(told: boolean) {
-    this.#set(TOLD, told);
+    this.#states = marked(this.#states, TOLD, told);
   }
 
   /** Obligation: where something is shown already, it is of the same address. */
   show(instance: Instance, held: boolean): void {
     this.shown = instance;
-    this.#set(HELD, held);
+    this.#states = marked(this.#states, HELD, held);
     this.told = false;
   }
 
@@ -100,14 +100,10 @@ export class Slot implements Claim {
 
   /** As it is shown. */
   get held(): boolean {
-    return this.#is(HELD);
+    return (this.#states & HELD) !== 0;
   }
+}
 
-  #is(state: number): boolean {
-    return (this.#states & state) !== 0;
-  }
-
-  #set(state: number, on: boolean): void {
-    this.#states = on ? this.#states | state : this.#states & ~state;
-  }
+function marked(states: number, state: number, on: boolean): number {
+  return on ? states | state : states & ~state;
 }

@@ -25,7 +25,7 @@ export interface FleetBase {
   trialReturned(member: MemberRecord): void;
 }
 
-/** Kept small: there may be 100,000. What changes often lies in columns. */
+/** Kept small: there may be 100,000. What changes often lies in columns. V8 would mark each object for a private method. */
 export class MemberRecord implements Member {
   readonly slot: number;
   readonly service: ServiceRecord;
@@ -39,15 +39,15 @@ export class MemberRecord implements Member {
   }
 
   get health(): Standing {
-    return this.#fleet.columns.standing(this.slot);
+    return fleetOf(this).columns.standing(this.slot);
   }
 
   get breaker(): Breaker | undefined {
-    return this.#fleet.breakers.get(this);
+    return fleetOf(this).breakers.get(this);
   }
 
   admit(): Permit | undefined {
-    return this.#fleet.gate.admit(this.slot, this.service.policy.breaker);
+    return fleetOf(this).gate.admit(this.slot, this.service.policy.breaker);
   }
 
   /** The breaker, made where there is none yet; undefined where breakers are switched off or the member has left. */
@@ -55,28 +55,28 @@ export class MemberRecord implements Member {
     if (this.leaving || !this.service.policy.breaker.enabled) return undefined;
     const { breaker } = this;
     if (breaker) return breaker;
-    const made = createBreaker(new Seat(this, this.#fleet));
-    this.#fleet.breakers.set(this, made);
+    const made = createBreaker(new Seat(this, fleetOf(this)));
+    fleetOf(this).breakers.set(this, made);
     return made;
   }
 
   /** Frees it; permits still out settle without effect. The next failure starts afresh. */
   closeBreaker(): void {
     this.breaker?.close();
-    this.#fleet.breakers.delete(this);
-    this.#fleet.figures.breakers.clear(this.slot);
+    fleetOf(this).breakers.delete(this);
+    fleetOf(this).figures.breakers.clear(this.slot);
   }
 
   /** No longer registered: from this moment on it admits nobody, on any thread. */
   leave(): void {
     this.closeBreaker();
     this.leaving = true;
-    this.#fleet.figures.breakers.shut(this.slot);
+    fleetOf(this).figures.breakers.shut(this.slot);
   }
+}
 
-  get #fleet(): FleetBase {
-    return this.service.base.fleet;
-  }
+function fleetOf({ service }: MemberRecord): FleetBase {
+  return service.base.fleet;
 }
 
 /** What the breaker of a member sees of its surroundings: one object in place of half a dozen closures. */
