@@ -8,8 +8,11 @@ import { eventually, GatewayProcess, pause, Process } from './world.ts';
 const LONG = process.env['FAIRLEAD_LONG'] === '1';
 const MINUTE = 60_000;
 const LASTS_MS = LONG ? 60 * MINUTE : 20_000;
-/** Heaps, caches and the allocator's arenas find their size before; what grows afterwards is a leak. */
-const WARM_UP_MS = LONG ? 10 * MINUTE : 5000;
+/**
+ * What grows afterwards is a leak. Heaps, caches and the allocator's arenas find their size before. V8 gives little back:
+ * resident memory is the most that all threads ever needed at one moment, which takes long to meet.
+ */
+const WARM_UP_MS = LONG ? 30 * MINUTE : 5000;
 const CLIENTS = 24;
 const PAUSE_MS = 220;
 const REGISTER_EACH_MS = 50;
