@@ -103,6 +103,11 @@ function send(): void {
   request.once('error', (error) => fail(error.message));
 }
 
+function countsText(): string {
+  const last = figures.lastFailure === '' ? '' : ` (last: ${figures.lastFailure})`;
+  return `${figures.sent} sent, ${figures.ok} answered, ${figures.failed} failed${last}`;
+}
+
 function draw(services: readonly Service[]): string {
   const sorted = [...figures.latencies].sort((a, b) => a - b);
   const median = sorted[Math.floor(sorted.length / 2)] ?? 0;
@@ -117,7 +122,7 @@ function draw(services: readonly Service[]): string {
     '',
     ...bars,
     '',
-    `  ${figures.sent} sent, ${figures.ok} answered, ${figures.failed} failed${figures.lastFailure ? ` (last: ${figures.lastFailure})` : ''}; median ${median.toFixed(1)} ms, slowest ${figures.slowestMs.toFixed(0)} ms`,
+    `  ${countsText()}; median ${median.toFixed(1)} ms, slowest ${figures.slowestMs.toFixed(0)} ms`,
     '',
     ...events.map((event) => `  ${event}`),
     '',
@@ -131,8 +136,13 @@ function draw(services: readonly Service[]): string {
 async function waitUntilReady(): Promise<void> {
   const deadline = performance.now() + 30_000;
   while (performance.now() < deadline && !ending) {
-    const response = await fetch(`http://127.0.0.1:${ports.admin}/api/services`).catch(() => undefined);
-    if (response?.ok) {
+    // The admin API answers before clients are accepted.
+    const [ready, response] = await Promise.all(
+      ['/readyz', '/api/services'].map((path) =>
+        fetch(`http://127.0.0.1:${ports.admin}${path}`).catch(() => undefined),
+      ),
+    );
+    if (ready?.ok && response?.ok) {
       const { services } = (await response.json()) as { services: { takingTraffic: number }[] };
       if (services[0]?.takingTraffic === INSTANCES) return;
     }
@@ -223,7 +233,7 @@ timers.push(
         process.stdout.write(
           `${drawn++ > 0 ? '\u001b[H' : '\u001b[2J\u001b[H'}${picture.replaceAll('\n', '\u001b[K\n')}\u001b[J`,
         );
-      else console.log(`${figures.sent} sent, ${figures.ok} answered, ${figures.failed} failed`);
+      else console.log(countsText());
     },
     process.stdout.isTTY ? 250 : 2000,
   ),
