@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { setTimeout as pause } from 'node:timers/promises';
 import { writeFileSync } from 'node:fs';
 import { isOnPath } from './commands.ts';
@@ -19,7 +19,7 @@ export interface Launch {
   readonly spins?: boolean;
   /**
    * It sleeps until it has something to do, and what it is late by then would look like latency of the proxy: it runs at
-   * once (SCHED_FIFO), where that may be had. For root alone.
+   * once (SCHED_FIFO) where that may be had, as by root.
    */
   readonly prompt?: boolean;
 }
@@ -92,7 +92,7 @@ export class Children {
     const core = this.#cores[launch.role];
     const nice = niceness(launch, this.#cores);
     const prefix = nice === 0 ? [] : ['nice', '-n', String(nice)];
-    if (launch.prompt === true && isRoot() && isOnPath('chrt')) prefix.push('chrt', '-f', '1');
+    if (launch.prompt === true && mayBePrompt()) prefix.push('chrt', '-f', '1');
     if (core !== undefined) prefix.push('taskset', '-c', String(core));
     const [first, ...rest] = [...prefix, launch.command, ...launch.args];
     return [first ?? launch.command, ...rest];
@@ -105,6 +105,13 @@ export class Children {
 }
 
 const isRoot = (): boolean => process.getuid?.() === 0;
+
+let promptAllowed: boolean | undefined;
+/** Tried, since root in a container often may not. */
+function mayBePrompt(): boolean {
+  promptAllowed ??= isOnPath('chrt') && spawnSync('chrt', ['-f', '1', 'true']).status === 0;
+  return promptAllowed;
+}
 
 /**
  * On a core shared with load that spins, the origin must still run at once. Raising a priority is for root alone. With
