@@ -50,10 +50,13 @@ export interface TimingWheelOptions {
   readonly onWake?: (lateMs: number, nowMs: number) => void;
   /**
    * A wake-up later than `lateMs` is a pause of our own: what fell due in it expires `restMs` later, so that what lies
-   * unread is read first and nobody is blamed for our absence. Default: none.
+   * unread is read first and nobody is blamed for our absence; `restMs` after the last of several. Default: none.
    */
   readonly stall?: { readonly lateMs: number; readonly restMs: number };
 }
+
+/** So many pauses in a row, none a rest away from the one before, hold deadlines back. */
+const MAX_RESTS = 4;
 
 /** The head of a circular list: linked to itself while the list is empty. */
 class Sentinel extends WheelEntry {
@@ -102,6 +105,8 @@ export class TimingWheel {
   /** Lateness counts from here: before it, nobody waited for the timer. */
   #armedSinceMs = 0;
   #held = false;
+  /** Pauses since the wheel was last free of one. */
+  #rests = 0;
   #heldUntilMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: TimingWheelOptions) {
@@ -151,11 +156,19 @@ export class TimingWheel {
   }
 
   /**
-   * Nothing expires before then. For whoever has found out by other means that this process stood still. Without effect
-   * until what is held already has expired: whoever stands still all the time keeps deadlines all the same.
+   * Nothing expires before then. For whoever has found out by other means that this process stood still. What is held
+   * already is held for longer, up to four times: whoever stands still all the time keeps deadlines all the same.
    */
   hold(untilMs: number): void {
-    if (this.#size === 0 || (this.#held && (this.#holdsSomething || this.#clock.now() < this.#heldUntilMs))) return;
+    if (this.#size === 0) return;
+    if (!this.#holdsSomething && this.#clock.now() >= this.#heldUntilMs) this.#held = false;
+    this.#rest(untilMs);
+  }
+
+  #rest(untilMs: number): void {
+    // Several may tell of the same pause.
+    if (this.#held && (untilMs <= this.#heldUntilMs + this.#tickMs || this.#rests >= MAX_RESTS)) return;
+    this.#rests = this.#held ? this.#rests + 1 : 1;
     this.#held = true;
     this.#heldUntilMs = untilMs;
   }
@@ -268,10 +281,7 @@ export class TimingWheel {
     this.#firing = true;
     try {
       this.#onWake?.(lateMs, nowMs);
-      if (this.#stall && lateMs > this.#stall.lateMs && !this.#held) {
-        this.#held = true;
-        this.#heldUntilMs = nowMs + this.#stall.restMs;
-      }
+      if (this.#stall && lateMs > this.#stall.lateMs) this.#rest(nowMs + this.#stall.restMs);
       if (nowMs >= this.#heldUntilMs) {
         this.#held = false;
         this.#turn(nowMs);

@@ -195,9 +195,51 @@ describe('TimingWheel', () => {
       const { clock, wheel } = scene();
       const note = new Note();
       wheel.schedule(note, 1000);
-      for (let pauses = 0; pauses < 5; pauses++) clock.stall(900);
+      for (let pauses = 0; pauses < 20; pauses++) {
+        clock.stall(900);
+        wheel.hold(clock.nowMs + 1000);
+      }
       expect(note.firedAtMs).toHaveLength(1);
-      expect(note.firedAtMs[0]).toBeLessThanOrEqual(4500);
+      expect(note.firedAtMs[0]).toBeLessThanOrEqual(8000);
+    });
+
+    it.each([
+      ['ends after the rest of the first', 3000],
+      ['ends within the rest of the first', 400],
+    ])('rests anew after a second one that %s', (_when, pauseMs) => {
+      const { clock, wheel } = scene();
+      const [unanswered, answered] = [new Note(), new Note()];
+      wheel.schedule(unanswered, 1000);
+      wheel.schedule(answered, 1000);
+      clock.stall(5000);
+      wheel.hold(clock.nowMs + 1000);
+      pass(clock, 500);
+      clock.stall(pauseMs);
+      wheel.hold(clock.nowMs + 1000);
+      const resumedMs = clock.nowMs;
+      pass(clock, 900);
+      expect(unanswered.firedAtMs).toEqual([]);
+      wheel.cancel(answered);
+      pass(clock, 4000);
+      expect(unanswered.firedAtMs).toEqual([resumedMs + 1000]);
+      expect(answered.firedAtMs).toEqual([]);
+    });
+
+    it('takes one that several tell of for one', () => {
+      const { clock, wheel } = scene();
+      const note = new Note();
+      wheel.schedule(note, 1000);
+      clock.stall(5000);
+      for (let timers = 0; timers < 10; timers++) wheel.hold(clock.nowMs + 1000);
+      pass(clock, 10);
+      wheel.hold(clock.nowMs + 1000);
+      pass(clock, 490);
+      for (let pauses = 1; pauses <= 2; pauses++) {
+        clock.stall(2000);
+        wheel.hold(clock.nowMs + 1000);
+        pass(clock, 500);
+      }
+      expect(note.firedAtMs).toEqual([]);
     });
 
     it('knows the next one as well, where nothing fell due in the first', () => {
