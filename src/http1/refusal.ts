@@ -39,5 +39,5 @@ export const REFUSALS = {
   badChunk: refusal(400, 'bad-chunk', 'the chunked body is malformed'),
   badExpect: refusal(417, 'bad-expect', 'an expectation other than 100-continue'),
   methodNotAllowed: refusal(405, 'method-not-allowed', 'CONNECT and TRACE are not served'),
-  bodyTooLarge: refusal(413, 'body-too-large', 'the body is larger than allowed'),
+  bodyTooLarge: refusal(413, 'body-too-large', 'Content-Length has more than 15 digits'),
 } as const satisfies Record<string, Refusal>;

@@ -12,6 +12,7 @@ export const LIMITED: ReadonlySet<string> = new Set([
   'head-too-large',
   'too-many-fields',
   'target-too-long',
+  'body-too-large',
   'too-many-informational',
 ]);
 
@@ -64,7 +65,7 @@ export const STRICTER_REQUESTS: readonly Stricter[] = [
   },
   {
     name: 'bad-length',
-    why: 'Node reads leading zeros, octal elsewhere, and lengths past 2^53.',
+    why: 'Node reads leading zeros, octal elsewhere.',
     example: 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 02\r\n\r\nhi',
   },
   {
@@ -118,7 +119,7 @@ export const STRICTER_RESPONSES: readonly Stricter[] = [
   },
   {
     name: 'bad-length',
-    why: 'As with requests: leading zeros and lengths past 2^53.',
+    why: 'As with requests: leading zeros.',
     example: 'HTTP/1.1 200 OK\r\nContent-Length: 02\r\n\r\nok',
   },
   {

@@ -150,7 +150,22 @@ export interface Refused {
 const heads = (reason: string, ...texts: readonly string[]): Refused[] =>
   texts.map((bytes) => ({ name: JSON.stringify(bytes), bytes, reason }));
 
-const lengths = ['5, 5', '+5', '-0', '0x5', '5 5', '', '1'.repeat(16), '05', '00', '5;', '\xb25', '1e1', '1_0', '.5'];
+const lengths = [
+  '5, 5',
+  '+5',
+  '-0',
+  '0x5',
+  '5 5',
+  '',
+  `${'1'.repeat(16)}x`,
+  '05',
+  '00',
+  '5;',
+  '\xb25',
+  '1e1',
+  '1_0',
+  '.5',
+];
 const codings = [
   '"chunked"',
   'xchunked',
@@ -182,6 +197,9 @@ const hosts = [
 export const REFUSED_HEADS: readonly Refused[] = [
   ...heads('length-and-coding', post('Content-Length: 5\r\nTransfer-Encoding: chunked\r\n')),
   ...lengths.flatMap((length) => heads('bad-length', post(`Content-Length: ${length}\r\n`))),
+  ...['1'.repeat(16), '9'.repeat(400)].flatMap((length) =>
+    heads('body-too-large', post(`Content-Length: ${length}\r\n`)),
+  ),
   ...heads('bad-length', post('Content-Length: 5\r\nContent-Length: 5\r\n'), post('Content-Length:\r\n')),
   ...codings.flatMap((coding) => heads('bad-coding', post(`Transfer-Encoding: ${coding}\r\n`))),
   ...heads(
