@@ -213,18 +213,27 @@ const TRAFFIC_KINDS: readonly Traffic[] = ['none', 'full', 'trial'];
 export const FULL = 1;
 export const TRIAL = 2;
 
-const TRAFFIC: readonly Uint8Array[] = MODES.flatMap((mode) =>
-  PANICS.flatMap((panic) =>
-    [false, true].map((fallback) =>
-      tabulate((standing) => TRAFFIC_KINDS.indexOf(availability(standing, { mode, panic, fallback }).traffic)),
-    ),
-  ),
+/** Every regime that there is, by mode, panic and fallback. */
+const REGIMES: readonly Regime[] = MODES.flatMap((mode) =>
+  PANICS.flatMap((panic) => [false, true].map((fallback) => ({ mode, panic, fallback }))),
 );
 
+const TRAFFIC: readonly Uint8Array[] = REGIMES.map((regime) =>
+  tabulate((standing) => TRAFFIC_KINDS.indexOf(availability(standing, regime).traffic)),
+);
+
+/** Equal regimes are one object. */
+export function regimeIn(mode: AvailabilityMode, panic: Panic, fallback: boolean): Regime {
+  return REGIMES[placeOf({ mode, panic, fallback })] as Regime;
+}
+
 /** For each code: 0 = no traffic, `FULL`, `TRIAL`. */
-export function trafficIn({ mode, panic, fallback }: Regime): Uint8Array {
-  const at = (MODES.indexOf(mode) * PANICS.length + PANICS.indexOf(panic)) * 2 + (fallback ? 1 : 0);
-  return TRAFFIC[at] as Uint8Array;
+export function trafficIn(regime: Regime): Uint8Array {
+  return TRAFFIC[placeOf(regime)] as Uint8Array;
+}
+
+function placeOf({ mode, panic, fallback }: Regime): number {
+  return (MODES.indexOf(mode) * PANICS.length + PANICS.indexOf(panic)) * 2 + (fallback ? 1 : 0);
 }
 
 function tabulate(valueOf: (standing: Standing) => number): Uint8Array {
@@ -260,7 +269,7 @@ export function panicOf(counts: Omit<Counts, 'spare'>, policy: AvailabilityPolic
 /** The regime that follows from who there is. A fallback that works comes before instances in doubt. */
 export function regimeOf(counts: Counts, policy: AvailabilityPolicy): Regime {
   const { mode } = policy;
-  if (counts.spare > 0 && counts.available === 0) return { mode, panic: 'off', fallback: true };
+  if (counts.spare > 0 && counts.available === 0) return regimeIn(mode, 'off', true);
   const panic = panicOf(counts, policy);
-  return { mode, panic, fallback: counts.spare > 0 && panic === 'reject' };
+  return regimeIn(mode, panic, counts.spare > 0 && panic === 'reject');
 }

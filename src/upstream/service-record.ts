@@ -10,6 +10,7 @@ import {
   FACTS,
   type Panic,
   type Regime,
+  regimeIn,
   regimeOf,
   trafficIn,
 } from './availability.ts';
@@ -86,7 +87,7 @@ export class ServiceRecord implements ServiceDetail {
     this.index = index;
     this.policy = policy;
     this.base = base;
-    this.regime = { mode: this.policy.availability.mode, panic: 'off', fallback: false };
+    this.regime = regimeIn(policy.availability.mode, 'off', false);
     this.view = buildView(this.#frame(0), new Int32Array(0), base.codes);
   }
 
@@ -204,10 +205,8 @@ export class ServiceRecord implements ServiceDetail {
 
   publish(nowMs: number): void {
     const regime = regimeOf(this.counts, this.policy.availability);
-    const { mode, panic, fallback } = this.regime;
-    const same = regime.mode === mode && regime.panic === panic && regime.fallback === fallback;
-    const patch = same && this.#touched.length <= MAX_TOUCHED;
-    if (!same) this.regime = regime;
+    const patch = regime === this.regime && this.#touched.length <= MAX_TOUCHED;
+    this.regime = regime;
     const frame = this.#frame(this.view.revision + 1);
     this.view = patch
       ? patchView(frame, this.view, this.#touched, (slot) => this.#kindOf(slot))

@@ -4,6 +4,8 @@ const MAX_EDITS = 32;
 const FEW = 32;
 const few = new Int32Array(FEW);
 const NONE = new Int32Array(0);
+/** Of a list that is made anew anyway: nothing is added to it. */
+const NO_EDITS: number[] = [];
 
 /**
  * The slots of a service in ascending order. Edits wait until the list is asked for: a change of one among 100,000
@@ -13,7 +15,7 @@ export class SortedSlots {
   #slots = NONE;
   #count = 0;
   /** A slot to add, or the complement of one to take out, in the order of the calls. */
-  #edits: number[] = [];
+  #edits = NO_EDITS;
   #stale = true;
 
   /** Obligation: the slot is not in the list. */
@@ -48,7 +50,7 @@ export class SortedSlots {
 
   #makeAnew(): void {
     this.#stale = true;
-    this.#edits = [];
+    this.#edits = NO_EDITS;
   }
 
   #apply(edit: number): void {
