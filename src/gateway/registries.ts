@@ -5,22 +5,20 @@ import { type Clock, sleep } from '../core/clock.ts';
 import type { Instance } from '../core/instance.ts';
 import type { Random } from '../core/random.ts';
 import type { Report } from '../registry/embedded/api/queries.ts';
-import type { InstanceStatus } from '../registry/embedded/api/views.ts';
-import type { Change } from '../registry/embedded/changes.ts';
 import type { LockOwner } from '../registry/embedded/data-lock.ts';
-import { namesHere, nameThere, type ServiceMapping } from '../registry/mapping.ts';
 import { RegistryMerge } from '../registry/merge.ts';
 import { RegistrySource, type SourceStatus } from '../registry/source.ts';
-import { withCanonicalHost } from '../registry/table.ts';
 import type { DeregistrationReason } from '../telemetry/closed-sets.ts';
-import { type InstanceStanding, isUp, standingOf } from '../telemetry/fleet-source.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Timeline } from '../telemetry/timeline.ts';
 import type { Fleet } from '../upstream/fleet.ts';
 import { type ClusterAddress, createBackend } from './backends.ts';
+import { DepartureReasons } from './departure-reasons.ts';
 import { EmbeddedService, type EmbeddedServiceDeps } from './embedded-service.ts';
+import { wordOn } from './instance-word.ts';
 import { observeSource } from './observe-source.ts';
+import { mappingOf, PoolNames } from './pool-names.ts';
 import type { PreparedChange, Reloadable } from './reload.ts';
 import { fingerprint, same } from './same-config.ts';
 import type { InheritedSockets, NamedSocket } from './sockets.ts';
@@ -42,21 +40,6 @@ export interface RegistriesOptions {
   readonly onReport?: (service: string, id: string, report: Report) => void;
 }
 
-const STATUS_WORDS: Readonly<Record<InstanceStanding, string>> = {
-  available: 'up',
-  degraded: 'degraded',
-  down: 'down',
-  drained: 'draining',
-  ejected: 'ejected',
-  'breaker-open': 'ejected',
-  unknown: 'starting',
-  failing: 'failing',
-  'half-open': 'recovering',
-};
-
-/** Kept between an instance's departure from its registry and from the fleet, which the guard may delay. */
-const MAX_REASONS = 10_000;
-
 /** What a successor of the same name may take to answer before what is known from its predecessor goes. */
 const SUCCESSION_MS = 10_000;
 /** What registrants have begun may take this long to end when another process takes over. */
@@ -76,8 +59,8 @@ export class Registries implements Reloadable {
   readonly #running = new Map<string, Running>();
   /** What has been given to another process, and may have connections open. */
   readonly #handedOver: EmbeddedService[] = [];
-  /** Why instances went that are about to leave the fleet. */
-  readonly #reasons = new Map<string, DeregistrationReason>();
+  readonly #names: PoolNames;
+  readonly #reasons = new DepartureReasons();
 
   constructor(options: RegistriesOptions) {
     this.#options = options;
@@ -99,10 +82,12 @@ export class Registries implements Reloadable {
       },
       clock,
     );
+    this.#names = new PoolNames(this.merge);
     fleet.listen({
       transition: ({ instance }) => {
         for (const { config, embedded } of this.#running.values()) {
-          if (embedded) this.#statusChanged(config, embedded, instance);
+          if (!embedded) continue;
+          for (const { service, id } of this.#names.inRegistry(config, instance)) embedded.statusChanged(service, id);
         }
       },
     });
@@ -133,7 +118,7 @@ export class Registries implements Reloadable {
   hearsFrom(instance: Instance): boolean {
     return [...this.#running.values()].some(
       ({ config, embedded }) =>
-        embedded && this.#keysThere(config, instance).some(({ service, id }) => embedded.has(service, id)),
+        embedded && this.#names.inRegistry(config, instance).some(({ service, id }) => embedded.has(service, id)),
     );
   }
 
@@ -234,10 +219,7 @@ export class Registries implements Reloadable {
 
   /** Once per instance that left an embedded registry. */
   takeReason(service: string, id: string): DeregistrationReason | undefined {
-    const key = `${service}/${id}`;
-    const reason = this.#reasons.get(key);
-    this.#reasons.delete(key);
-    return reason;
+    return this.#reasons.take(service, id);
   }
 
   /** Follows none any more. What has been handed over passes on what is asked on its connections, until `close`. */
@@ -299,60 +281,16 @@ export class Registries implements Reloadable {
   #embeddedDeps(): EmbeddedServiceDeps {
     return {
       ...this.#options,
-      statusOf: (config, instance) => this.#statusOf(config, instance),
+      statusOf: (config, instance) => wordOn(this.#options.fleet, this.#names.inPool(config, instance)),
       onReport: (config, instance, report) => {
-        for (const { service, id } of this.#inPool(config, instance)) this.#options.onReport?.(service, id, report);
+        for (const { service, id } of this.#names.inPool(config, instance))
+          this.#options.onReport?.(service, id, report);
       },
       onChange: (config, change) => {
-        if (change.kind !== 'absent') this.#noteReason(config, change);
+        if (change.kind === 'absent') return;
+        this.#reasons.note(change, () => this.#names.inPool(config, change.instance));
       },
     };
-  }
-
-  #noteReason(config: RegistryConfig, change: Exclude<Change, { kind: 'absent' }>): void {
-    if (change.kind === 'upsert' && this.#reasons.size === 0) return;
-    for (const { service, id } of this.#inPool(config, change.instance)) {
-      const key = `${service}/${id}`;
-      this.#reasons.delete(key);
-      if (change.kind === 'upsert') continue;
-      this.#reasons.set(key, change.reason);
-      const [oldest] = this.#reasons.keys();
-      if (this.#reasons.size > MAX_REASONS && oldest !== undefined) this.#reasons.delete(oldest);
-    }
-  }
-
-  /** The gateway's word on an instance, in place of the registry's own; the best one where it has several names here. */
-  #statusOf(config: RegistryConfig, instance: Instance): InstanceStatus | undefined {
-    let word: InstanceStatus | undefined;
-    for (const { service, id } of this.#inPool(config, instance)) {
-      const member = this.#options.fleet.find(service, id);
-      if (!member) continue;
-      const standing = standingOf(member.health);
-      const healthy = isUp(standing);
-      if (word && !healthy) continue;
-      word = { status: STATUS_WORDS[standing], healthy, reason: member.instance.stateReason };
-      if (healthy) return word;
-    }
-    return word;
-  }
-
-  #statusChanged(config: RegistryConfig, embedded: EmbeddedService, instance: Instance): void {
-    for (const { service, id } of this.#keysThere(config, instance)) embedded.statusChanged(service, id);
-  }
-
-  /** What the pool has of an instance as its registry names it. Services are renamed, and ids where two registries disagree. */
-  #inPool(config: RegistryConfig, instance: Instance): Instance[] {
-    return namesHere(mappingOf(config), instance.service).flatMap(
-      (service) => this.merge.publishedAt(withCanonicalHost({ ...instance, service })) ?? [],
-    );
-  }
-
-  /** Service and id by which the registry knows an instance of the pool; nothing where it has it not. */
-  #keysThere(config: RegistryConfig, instance: Instance): { readonly service: string; readonly id: string }[] {
-    const service = nameThere(mappingOf(config), instance.service);
-    if (service === undefined) return [];
-    const origins = this.merge.originsAt(instance);
-    return origins.flatMap(({ registry, registeredId: id }) => (registry === config.name ? [{ service, id }] : []));
   }
 }
 
@@ -365,10 +303,4 @@ function identityOf(config: RegistryConfig): string {
 
 function isLocal({ type }: RegistryConfig): boolean {
   return type === 'embedded' || type === 'static' || type === 'file';
-}
-
-function mappingOf(config: RegistryConfig): ServiceMapping {
-  // What is configured by name already is named as wanted.
-  if (config.type === 'static' || config.type === 'dns') return { kind: 'all', prefix: '' };
-  return config.services;
 }
