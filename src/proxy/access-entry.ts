@@ -35,8 +35,8 @@ export class AccessEntry {
   clear(wallMs: number): void {
     const { record } = this;
     record.wallMs = wallMs;
-    record.method = '';
-    record.target = '';
+    record.method = undefined;
+    record.target = undefined;
     record.host = undefined;
     record.traceparent = undefined;
     record.userAgent = undefined;

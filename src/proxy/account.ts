@@ -41,7 +41,8 @@ export class Account {
 
   /** There was no readable head. */
   captureNone(): void {
-    this.#access?.clear(this.#context.clock.wall());
+    if (!this.#context.accessLog) return;
+    (this.#access ??= new AccessEntry()).clear(this.#context.clock.wall());
   }
 
   /** `method`: index into METHODS. `streamed`: the body came in pieces. */

@@ -49,6 +49,8 @@ export class Exchange extends LazyTimer implements RequestHandler, Sender {
   /** When the response head came. */
   #answeredMs = 0;
   #tunnel: Tunnel | undefined;
+  /** Of a request whose head could not be read; else the id is in the head. */
+  #ownId: string | undefined;
 
   constructor(context: ProxyContext, waits: Waits) {
     super(context.wheel);
@@ -274,6 +276,7 @@ export class Exchange extends LazyTimer implements RequestHandler, Sender {
     this.#context.onRefused(refusal?.reason ?? 'too-slow');
     if (!answered) {
       this.#begin(Method.other);
+      this.#ownId = this.#context.ids.next();
       this.#route = undefined;
       this.#account.captureNone();
     }
@@ -363,6 +366,6 @@ export class Exchange extends LazyTimer implements RequestHandler, Sender {
   }
 
   get #requestId(): string {
-    return this.#request.requestId ?? this.#context.ids.next();
+    return this.#ownId ?? this.#request.requestId ?? '';
   }
 }

@@ -11,9 +11,10 @@ export interface AccessRecord {
   wallMs: number;
   /** undefined: the request reached no service. */
   service: string | undefined;
-  method: string;
+  /** undefined, and `target` and `host` as well: the head could not be read. */
+  method: string | undefined;
   /** As received, query included. */
-  target: string;
+  target: string | undefined;
   host: string | undefined;
   status: number;
   /** Why the gateway itself answered; undefined when an instance did. */
@@ -84,10 +85,8 @@ export class AccessLog {
     json.raw(this.#time.text(record.wallMs));
     json.raw('"');
     this.#text(',"service":', record.service);
-    json.raw(',"method":');
-    json.string(record.method, METHOD_CHARS);
-    json.raw(',"target":');
-    json.string(record.target, TARGET_CHARS);
+    this.#text(',"method":', record.method, METHOD_CHARS);
+    this.#text(',"target":', record.target, TARGET_CHARS);
     this.#text(',"host":', record.host);
     this.#number(',"status":', record.status);
     this.#text(',"flag":', record.flag);
@@ -107,10 +106,10 @@ export class AccessLog {
     this.#sink.writeBytes(json.bytes, json.length);
   }
 
-  #text(key: string, value: string | undefined): void {
+  #text(key: string, value: string | undefined, most = FIELD_CHARS): void {
     this.#json.raw(key);
     if (value === undefined) this.#json.raw('null');
-    else this.#json.string(value, FIELD_CHARS);
+    else this.#json.string(value, most);
   }
 
   #number(key: string, value: number): void {

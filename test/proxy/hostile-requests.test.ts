@@ -1,3 +1,7 @@
+import { ManualClock } from '../../src/core/clock.ts';
+import { AccessLog } from '../../src/telemetry/access-log.ts';
+import { LineSink } from '../../src/telemetry/line-sink.ts';
+import { FakeFiles } from '../telemetry/fake-files.ts';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { answering, OK, Origin, RawClient, TestGateway } from './harness.ts';
 
@@ -250,5 +254,41 @@ describe('hostile requests in pieces', () => {
     client.destroy();
     expect(answer).toMatch(new RegExp(`^HTTP/1\\.1 ${vector.status} `));
     expect(gateway.refusals).toContain(vector.reason);
+  });
+});
+
+describe('a hostile request in the access log', () => {
+  const hostile = 'GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n';
+
+  it.each([
+    ['the first of its connection', ''],
+    ['behind a good one', get('X-Request-Id: of-the-good-one\r\n')],
+  ])('is a line with the flag DP and the id that its reply has: %s', async (_, before) => {
+    const origin = await Origin.start(answering(OK));
+    const gateway = await TestGateway.start([origin.port]);
+    const clock = new ManualClock();
+    const files = new FakeFiles();
+    gateway.context.accessLog = new AccessLog(new LineSink({ clock, files, flushMs: 1 }));
+    const client = await RawClient.connect(gateway.port);
+    client.send(before + hostile);
+    const answers = await client.closed();
+    clock.advance(1);
+    await expect.poll(() => files.text).toContain('"DP"');
+    const { requestId } = JSON.parse(answers.slice(answers.indexOf('{'))) as { readonly requestId: string };
+    expect(requestId).toMatch(/^[0-9a-f]{16}-[0-9a-f]{12}$/);
+    expect(JSON.parse(files.text.trimEnd().split('\n').at(-1) ?? '')).toMatchObject({
+      status: 400,
+      flag: 'DP',
+      service: null,
+      instance: null,
+      attempts: 0,
+      method: null,
+      target: null,
+      host: null,
+      requestId,
+    });
+    client.destroy();
+    gateway.stop();
+    await origin.stop();
   });
 });
