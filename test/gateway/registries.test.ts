@@ -1,5 +1,5 @@
 import net, { type AddressInfo } from 'node:net';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { AddressPolicy } from '../../src/core/address.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { seededRandom } from '../../src/core/random.ts';
@@ -173,8 +173,8 @@ describe('all instances of an embedded registry', () => {
     const all = Array.from({ length: 50 }, (_, at) => ({ service: `s${at % 5}`, id: `i${at}` }));
     await Promise.all(all.map(({ service, id }, at) => register(service, id, 1000 + at)));
     await Promise.all(all.map(({ id }) => call('DELETE', `/deregister/${id}`)));
-    await turn();
-    expect(all.filter(({ service, id }) => fleet.find(service, id))).toEqual([]);
+    // A slow machine shows so many in several turns.
+    await vi.waitFor(() => expect(all.filter(({ service, id }) => fleet.find(service, id))).toEqual([]));
     expect(registries.statuses()).toMatchObject([{ held: 0 }]);
   });
 });
