@@ -2,6 +2,15 @@
 // In a checkout the sources run as they are (Node strips the types); the published package carries only dist/.
 import { existsSync } from 'node:fs';
 
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+if (major < 22 || (major === 22 && minor < 18)) {
+  console.error(
+    `fairlead: needs Node 22.18 or later, and this is ${process.versions.node}; in a checkout, \`npm start\` and ` +
+      '`npx fairlead` run on the one that `npm ci` has installed',
+  );
+  process.exit(1);
+}
+
 // Unbounded, the space for young objects grows to 134 MB while a gateway runs, and goes up and down with the traffic;
 // beyond 16 MB collections are hardly cheaper. V8 takes the bound at the start of a process only, so this one starts
 // itself anew in its own place, with the same process id and environment. Not where somebody set a bound, and not where

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
@@ -28,6 +28,14 @@ describe('the process', () => {
   it('exits with the code of the verb', async () => {
     expect(await fairlead(['version'])).toEqual({ code: 0, stdout: `fairlead ${manifest.version}\n`, stderr: '' });
     expect(await fairlead(['nonsense'])).toMatchObject({ code: 1, stdout: '' });
+  });
+
+  it('says which Node it needs where it is started by an older one', () => {
+    const older = `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '20.20.2' } })`;
+    const env = { ...process.env, NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(older)}` };
+    const { status, stderr } = spawnSync(process.execPath, [binary, 'run'], { env, encoding: 'utf8' });
+    expect(stderr).toMatch(/^fairlead: needs Node 22\.18 or later, and this is 20\.20\.2; .*`npm start`.*\n$/);
+    expect(status).toBe(1);
   });
 
   it('does not mind that nobody reads what it prints', async () => {
