@@ -71,7 +71,7 @@ export function unpicked({ empty }: Pick<View, 'empty'>): Told {
   if (empty === 'none-registered') return { kind: 'no-instance', detail: 'no instance is registered' };
   if (empty === 'none-available')
     return { kind: 'no-instance', detail: 'no registered instance is healthy and in rotation' };
-  return { kind: 'overloaded', detail: 'the breaker of every instance is open' };
+  return { kind: 'overloaded', detail: 'every instance that could serve is out by its breaker or by ejection' };
 }
 
 /** What a client is told of a failed attempt that nobody could make good. */
