@@ -233,7 +233,9 @@ const check = z.discriminatedUnion('type', [tcp, http, grpc, script, ttl]).meta(
 
 /** One check or a list of them, as the checks of a service. */
 export const health = z
-  .union([z.array(check).max(16, 'more than 16 checks'), check], { error: wants('a check, or a list of checks') })
+  .union([z.array(check).max(16, 'more than 16 checks'), check], {
+    error: wants('a check, or a list of checks; [] for none'),
+  })
   .transform((given, ctx): readonly Check[] => {
     const list = Array.isArray(given) ? given : [given];
     const names = new Set<string>();

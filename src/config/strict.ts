@@ -9,11 +9,12 @@ import { closest } from './closest.ts';
  */
 export function group<T extends z.core.$ZodShape>(shape: T, elsewhere: ReadonlyMap<string, string> = new Map()) {
   const known = Object.keys(shape);
+  const example = known.includes('enabled') ? ', such as `enabled: false`' : '';
   return z.strictObject(shape, {
     error: (issue) => {
       if (issue.code === 'unrecognized_keys')
         return issue.keys.map((key) => unknownKey(key, known, elsewhere)).join('\n');
-      return issue.input === undefined ? 'is missing' : 'wants keys and values, indented below it';
+      return issue.input === undefined ? 'is missing' : `wants keys and values, indented below it${example}`;
     },
   });
 }

@@ -73,6 +73,14 @@ const CASES: readonly (readonly [string, string, readonly string[]])[] = [
   ],
   ['a list where keys belong', 'gateway: [1]', ['1:10 gateway: wants keys and values, indented below it']],
   [
+    'a word where a breaker or checks are to be switched off',
+    'defaults: { breaker: off, health: none }',
+    [
+      '1:22 defaults.breaker: wants keys and values, indented below it, such as `enabled: false`',
+      '1:35 defaults.health: wants a check, or a list of checks; [] for none',
+    ],
+  ],
+  [
     'text where a list of services belongs',
     'services: pay',
     ['1:11 services: wants a map from service names to their policies'],
