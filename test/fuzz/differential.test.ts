@@ -52,11 +52,12 @@ describe('what is accepted here and not by Node', () => {
 });
 
 describe('what is refused here and read by Node', () => {
-  it.each(STRICTER_REQUESTS)('is real in a request, and known as $name', async ({ name, example }) => {
+  it.each(STRICTER_REQUESTS)('is real in a request, and known as $name', async ({ name, example, endless }) => {
     const view = serve([latin1(example)]);
     const { messages } = await nodeRequests(latin1(example), 10);
     const complete = (each: readonly { complete: boolean }[]): number => each.filter((one) => one.complete).length;
-    expect(complete(messages)).toBeGreaterThan(complete(view.requests));
+    if (endless) expect(messages.length).toBeGreaterThan(view.requests.length);
+    else expect(complete(messages)).toBeGreaterThan(complete(view.requests));
     if (name === AFTER_THE_LAST) {
       expect([view.refusals, view.requests.at(-1)?.keepAlive]).toEqual([[], false]);
       return;
@@ -65,10 +66,10 @@ describe('what is refused here and read by Node', () => {
     if (!LIMITED.has(name)) expect(complete(readRequests(example).messages)).toBe(complete(view.requests));
   });
 
-  it.each(STRICTER_RESPONSES)('is real in a response, and known as $name', async ({ name, example }) => {
+  it.each(STRICTER_RESPONSES)('is real in a response, and known as $name', async ({ name, example, endless }) => {
     const view = receive([latin1(example)], 'GET', true);
     const { messages } = await nodeResponse(latin1(example), 'GET', true, 10);
-    expect([view.complete, view.failure, messages[0]?.complete]).toEqual([false, `protocol: ${name}`, true]);
+    expect([view.complete, view.failure, messages[0]?.complete]).toEqual([false, `protocol: ${name}`, !endless]);
     const final = readResponses(example, ['GET'], true).messages.find(({ line }) => !line.startsWith('HTTP/1.1 1'));
     if (!LIMITED.has(name)) expect(final?.complete ?? false).toBe(false);
   });

@@ -5,6 +5,8 @@ interface Stricter {
   readonly why: string;
   /** An input that shows it. */
   readonly example: string;
+  /** Node reads the head and waits for a body that is too long for any example. */
+  readonly endless?: true;
 }
 
 /** Refusals of what is too much for the limits that are set, however well it is formed. */
@@ -69,6 +71,12 @@ export const STRICTER_REQUESTS: readonly Stricter[] = [
     example: 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 02\r\n\r\nhi',
   },
   {
+    name: 'body-too-large',
+    why: 'Node counts past 2^53, where two readers may count differently.',
+    example: 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1111111111111111\r\n\r\n',
+    endless: true,
+  },
+  {
     name: 'bad-coding',
     why: 'Node takes codings behind which no two readers agree: empty, obfuscated, repeated, in HTTP/1.0 (RFC 9112 section 6.1).',
     example: 'GET / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
@@ -121,6 +129,12 @@ export const STRICTER_RESPONSES: readonly Stricter[] = [
     name: 'bad-length',
     why: 'As with requests: leading zeros.',
     example: 'HTTP/1.1 200 OK\r\nContent-Length: 02\r\n\r\nok',
+  },
+  {
+    name: 'body-too-large',
+    why: 'As with requests: a length past 2^53.',
+    example: 'HTTP/1.1 200 OK\r\nContent-Length: 1111111111111111\r\n\r\n',
+    endless: true,
   },
   {
     name: 'bad-chunk',
