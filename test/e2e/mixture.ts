@@ -106,12 +106,11 @@ export const KINDS: readonly (readonly [share: number, name: string, kind: Kind]
     async (client, number, tally, random) => {
       const outcome = await client.ask(head('GET', `/socket/${number}`, UPGRADE));
       tally.take('upgrade', number, outcome, [101]);
-      if (
-        outcome !== 'broken' &&
-        outcome.status === 101 &&
-        !(await client.echo(BYTES.subarray(0, 1 + Math.floor(random() * 30_000))))
-      )
-        tally.wrong.push(`upgrade ${number}: no echo`);
+      if (outcome !== 'broken' && outcome.status === 101) {
+        const echo = await client.echo(BYTES.subarray(0, 1 + Math.floor(random() * 30_000)));
+        if (echo === 'broken') tally.take('tunnel', number, echo, []);
+        else if (echo === 'altered') tally.wrong.push(`tunnel ${number}: ${echo}`);
+      }
       client.close();
     },
   ],

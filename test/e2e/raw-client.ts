@@ -57,16 +57,16 @@ export class RawClient {
     });
   }
 
-  /** After 101: sends, and resolves once as many bytes have come back; false where the connection ends before. */
-  echo(bytes: Buffer): Promise<boolean> {
+  /** After 101: sends, and resolves once as many bytes have come back, or the connection has ended before. */
+  echo(bytes: Buffer): Promise<'echoed' | 'altered' | 'broken'> {
     return new Promise((resolve) => {
       let left = bytes.length;
       this.#tunnel = (got) => {
         left -= got.length;
-        if (left <= 0) resolve(left === 0);
+        if (left <= 0) resolve(left === 0 ? 'echoed' : 'altered');
       };
       this.socket.once('close', () => {
-        resolve(false);
+        resolve('broken');
       });
       this.socket.write(bytes);
     });
