@@ -58,27 +58,16 @@ export interface ThreadSeconds {
 /** Of one Node process, whose first thread is the control thread and whose data-plane threads are named so. */
 export function threadSeconds(pid: number): ThreadSeconds {
   const sums = { control: 0, data: 0, runtime: 0 };
-  for (const { role, seconds } of threadsOf(pid)) sums[role] += seconds;
-  return sums;
-}
-
-/** All threads but those of the data plane, which get the core for themselves that they had together. */
-export function movePlanesApart(pid: number, core: number): void {
-  for (const { id, role } of threadsOf(pid)) if (role !== 'data') textOf('taskset', '-cp', String(core), String(id));
-}
-
-function threadsOf(
-  pid: number,
-): { readonly id: number; readonly role: keyof ThreadSeconds; readonly seconds: number }[] {
-  return readdirSync(`/proc/${pid}/task`).flatMap((thread) => {
+  for (const thread of readdirSync(`/proc/${pid}/task`)) {
     const text = readProc(`/proc/${pid}/task/${thread}/stat`);
     // One that has ended meanwhile was not one of those that matter.
-    if (text === undefined) return [];
+    if (text === undefined) continue;
     const name = text.slice(text.indexOf('(') + 1, text.lastIndexOf(')'));
     const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
     const role = Number(thread) === pid ? 'control' : name.startsWith('data ') ? 'data' : 'runtime';
-    return [{ id: Number(thread), role, seconds: (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND }];
-  });
+    sums[role] += (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+  }
+  return sums;
 }
 
 /** Resident memory of the processes, shared pages counted once for each. */

@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { startTargets } from '../lab/crowd.ts';
 import type { Lab, RunningPeer } from '../lab/lab.ts';
 import { readMetrics } from '../lab/metrics.ts';
-import { movePlanesApart, threadSeconds, type ThreadSeconds } from '../lab/proc.ts';
+import { threadSeconds, type ThreadSeconds } from '../lab/proc.ts';
 import type { ChurnKind } from '../load/churn-plan.ts';
 import { BENCH_HOST } from '../peers/peer.ts';
 import { crowded, type CrowdedSite } from '../peers/crowded.ts';
@@ -22,26 +22,10 @@ const WARM_UP_MS = 3000;
 /** Fewer changes than this share of those asked for say nothing of that rate. */
 const LEAST_SHARE = 0.95;
 
-interface ChurnCase {
-  readonly name: string;
-  readonly service: string;
-  readonly services: number;
-  /** The control thread does its work on the core of the generator, as it does on one of its own where there are more. */
-  readonly apart: boolean;
-}
-
-const CASES: readonly ChurnCase[] = [
-  { name: 'changes in 100 other services', service: 'other', services: 100, apart: false },
-  { name: 'changes in the loaded service', service: 'bench', services: 1, apart: false },
-  {
-    name: 'changes in 100 other services, control thread on another core',
-    service: 'other',
-    services: 100,
-    apart: true,
-  },
-  { name: 'changes in the loaded service, control thread on another core', service: 'bench', services: 1, apart: true },
+const CASES: readonly { readonly name: string; readonly service: string; readonly services: number }[] = [
+  { name: 'changes in 100 other services', service: 'other', services: 100 },
+  { name: 'changes in the loaded service', service: 'bench', services: 1 },
 ];
-const caseOf = ({ caseIndex }: Turn): ChurnCase => CASES[caseIndex] as ChurnCase;
 const KINDS: readonly ChurnKind[] = ['none', 'again', 'real'];
 
 interface Gateway {
@@ -86,12 +70,16 @@ const changesIn = async ({ adminPort }: CrowdedSite): Promise<{ count: number; a
   return { count: of('upsert') + of('remove'), atMs: scrape.atMs };
 };
 
-async function stretch(gateway: Gateway, turn: Turn, kind: ChurnKind): Promise<Stretch> {
+async function stretch(gateway: Gateway, { lab, caseIndex, settings }: Turn, kind: ChurnKind): Promise<Stretch> {
   const { peer, site, targetPort } = gateway;
-  const { lab } = turn;
-  const { connections, durationMs } = turn.settings;
-  const { service, services } = caseOf(turn);
-  const plan = { kind, service, services, instances: INSTANCES, instancePort: targetPort };
+  const { connections, durationMs } = settings;
+  const plan = {
+    kind,
+    service: CASES[caseIndex]?.service ?? '',
+    services: CASES[caseIndex]?.services ?? 1,
+    instances: INSTANCES,
+    instancePort: targetPort,
+  };
   const churn = await lab.generators.churn(
     { ...plan, port: site.registryPort, callsPerS: CALLS_PER_S, connections: CHURN_CONNECTIONS },
     STEADY_TIMEOUT_MS,
@@ -141,21 +129,17 @@ const growth = (from: number, to: number): number => (to / from - 1) * 100;
 
 /**
  * Throughput says what was lost where the machine has nothing else to do. Capacity says it by CPU time: requests a second
- * that one core can do, beside the other threads where they share it. It holds wherever the generator or other work was
- * what limited it, as it is where the generator shares its core with the control thread: throughput says nothing then.
+ * that one core can do beside the other threads. It holds wherever the generator or other work was what limited it.
  */
-function compare({ none, again, real }: Readonly<Record<ChurnKind, Stretch>>, apart: boolean): Figures {
+function compare({ none, again, real }: Readonly<Record<ChurnKind, Stretch>>): Figures {
   if (real.changesPerS < CALLS_PER_S * LEAST_SHARE)
     throw new Error(`${real.changesPerS.toFixed(0)} changes a second reached the gateway, not ${CALLS_PER_S}`);
-  const capacity = (each: Stretch): number => (apart ? 1e6 : 1e6 - each.controlUs) / each.dataCpu;
-  const lost = {
-    lost: -growth(again.throughput, real.throughput),
-    lostInAll: -growth(none.throughput, real.throughput),
-  };
+  const capacity = (each: Stretch): number => (1e6 - each.controlUs) / each.dataCpu;
   return {
     room: -growth(capacity(again), capacity(real)),
     roomInAll: -growth(capacity(none), capacity(real)),
-    ...(apart ? {} : lost),
+    lost: -growth(again.throughput, real.throughput),
+    lostInAll: -growth(none.throughput, real.throughput),
     throughput: none.throughput,
     cpu: none.cpu,
     cpuAgain: again.cpu,
@@ -169,8 +153,7 @@ function compare({ none, again, real }: Readonly<Record<ChurnKind, Stretch>>, ap
 
 export const churn: Scenario = {
   name: 's10',
-  title:
-    'A thousand registry changes a second at full load, GET 1 KiB; registry and gateway on one core unless a case says otherwise',
+  title: 'A thousand registry changes a second at full load, GET 1 KiB; registry and gateway on one core',
   columns: [
     { key: 'room', header: 'capacity lost to changes', unit: '%', decimals: 1 },
     { key: 'roomInAll', header: 'with their HTTP calls', unit: '%', decimals: 1 },
@@ -197,10 +180,6 @@ export const churn: Scenario = {
     const { end, ...gateway } = await start(turn.lab);
     // Both paths get warm before either is measured.
     await stretch(gateway, { ...turn, settings: { ...turn.settings, durationMs: WARM_UP_MS } }, 'real');
-    const { load } = turn.lab.cores;
-    const { apart } = caseOf(turn);
-    if (apart && load === undefined) throw new Error('this needs two cores, and taskset');
-    if (apart && load !== undefined) movePlanesApart(gateway.peer.processes()[0] ?? 0, load);
     const stretches = new Map<ChurnKind, Stretch>();
     // What drifts within a turn, meets each kind first, second and last in turn.
     for (let at = 0; at < KINDS.length; at += 1) {
@@ -208,6 +187,6 @@ export const churn: Scenario = {
       stretches.set(kind, await stretch(gateway, turn, kind));
     }
     await end();
-    return compare(Object.fromEntries(stretches) as Record<ChurnKind, Stretch>, apart);
+    return compare(Object.fromEntries(stretches) as Record<ChurnKind, Stretch>);
   },
 };
