@@ -12,6 +12,7 @@ import { OwnFigures } from '../upstream/figures.ts';
 import { cpuMsOf } from './cpu-time.ts';
 import type { Failing } from './failing.ts';
 import { Feed } from './feed.ts';
+import { followFleet } from './follow-fleet.ts';
 import type { ThreadSettings, ThreadSetup } from './messages.ts';
 import { type GivenSockets, Place } from './place.ts';
 import { Replacement } from './replacement.ts';
@@ -116,7 +117,7 @@ export class DataThreads {
       },
     });
     options.barrier.seats = this.#seats;
-    this.#stopListening = this.#follow(fleet);
+    this.#stopListening = followFleet(fleet, this.#seats);
     for (const [number, seat] of this.#seats.entries()) this.#begin(seat, number);
   }
 
@@ -276,57 +277,6 @@ export class DataThreads {
         onLines(message.lines);
         break;
     }
-  }
-
-  #follow(fleet: Fleet): () => void {
-    const tell = (call: (feed: Feed) => void): void => {
-      for (const { feed } of this.#seats) if (feed) call(feed);
-    };
-    return fleet.listen({
-      serviceAdded: (service) => {
-        tell((feed) => {
-          feed.serviceChanged(service);
-        });
-      },
-      policyChanged: (service) => {
-        tell((feed) => {
-          feed.serviceChanged(service);
-        });
-      },
-      serviceDropped: (service) => {
-        tell((feed) => {
-          feed.serviceDropped(service);
-        });
-      },
-      added: (member) => {
-        tell((feed) => {
-          feed.memberChanged(member);
-        });
-      },
-      updated: (member) => {
-        tell((feed) => {
-          feed.memberChanged(member);
-        });
-      },
-      freed: (member) => {
-        tell((feed) => {
-          feed.memberFreed(member);
-        });
-      },
-      viewChanged: (service) => {
-        tell((feed) => {
-          feed.viewChanged(service);
-        });
-      },
-      // Whoever leaves the rotation must not keep requests that could be answered elsewhere.
-      transition: (member, gate, _from, to) => {
-        // Where the registry alone is trusted, a failing probe takes nobody out.
-        const heeded = member.service.policy.availability.mode !== 'trust-registry';
-        const failed = gate === 'probe' && to === 'failing' && heeded;
-        const out = failed || (gate === 'breaker' && to === 'open') || to === 'ejected';
-        if (out) for (const seat of this.#seats) seat.tell({ type: 'moveOff', slot: member.slot });
-      },
-    });
   }
 
   #begin(seat: Seat, number: number): void {
