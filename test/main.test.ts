@@ -24,6 +24,21 @@ async function fairlead(
   return { code, ...printed };
 }
 
+/** The file of a configuration, and the directory for it. */
+async function configFile(text: string): Promise<{ file: string; directory: string }> {
+  const directory = await mkdtemp(join(tmpdir(), 'fairlead-main-'));
+  const file = join(directory, 'fairlead.yaml');
+  await writeFile(file, text);
+  return { file, directory };
+}
+
+/** Listeners on free ports; the embedded registry with this dataDir. */
+const withRegistry = (dataDir: string): string => `gateway: { listen: '127.0.0.1:0', stateDir: off }
+admin: { listen: '127.0.0.1:0' }
+registries: [{ type: embedded, listen: '127.0.0.1:0', dataDir: ${dataDir} }]
+shutdown: { acceptFor: 0s, drain: 1s }
+`;
+
 describe('the process', () => {
   it('exits with the code of the verb', async () => {
     expect(await fairlead(['version'])).toEqual({ code: 0, stdout: `fairlead ${manifest.version}\n`, stderr: '' });
@@ -53,16 +68,7 @@ describe('the process', () => {
   });
 
   it('reopens logs on USR1 instead of opening the debugger, and stops gracefully on TERM', async () => {
-    const directory = await mkdtemp(join(tmpdir(), 'fairlead-main-'));
-    const file = join(directory, 'fairlead.yaml');
-    await writeFile(
-      file,
-      `gateway: { listen: '127.0.0.1:0', stateDir: off }
-admin: { listen: '127.0.0.1:0' }
-registries: [{ type: embedded, listen: '127.0.0.1:0', dataDir: off }]
-shutdown: { acceptFor: 0s, drain: 1s }
-`,
-    );
+    const { file, directory } = await configFile(withRegistry('off'));
     const child = spawn(process.execPath, [binary, 'run', '-c', file], { stdio: ['ignore', 'ignore', 'pipe'] });
     let log = '';
     const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
@@ -105,16 +111,8 @@ shutdown: { acceptFor: 0s, drain: 1s }
   });
 
   it.runIf(process.platform === 'linux')('ends at the second TERM of a start that hangs', async () => {
-    const directory = await mkdtemp(join(tmpdir(), 'fairlead-main-'));
-    const file = join(directory, 'fairlead.yaml');
     // Node 24 never ends to make a directory there (nodejs/node, fs.mkdir with `recursive`).
-    await writeFile(
-      file,
-      `gateway: { listen: '127.0.0.1:0', stateDir: off }
-admin: { listen: '127.0.0.1:0' }
-registries: [{ type: embedded, listen: '127.0.0.1:0', dataDir: /proc/none }]
-`,
-    );
+    const { file, directory } = await configFile(withRegistry('/proc/none'));
     const child = spawn(process.execPath, [binary, 'run', '-c', file], { stdio: 'ignore' });
     const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
     const again = setInterval(() => child.kill('SIGTERM'), 500);
